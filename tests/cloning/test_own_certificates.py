@@ -24,8 +24,8 @@ from vouchd.audit.trust import Trust
 from vouchd.cloning.client import connector
 from vouchd.cloning.enrolling import Enrolling
 from vouchd.cloning.own_certificates import OwnCertificates
+from vouchd.cloning.own_record import OVERLAP_SECONDS, OwnRecord
 from vouchd.cloning.proof import BINDING, HEADER, MemberKey
-from vouchd.cloning.renewal import OVERLAP_SECONDS, OwnRecord
 from vouchd.core.facts import Group
 from vouchd.errors import ClientError, PermissionDenied
 from vouchd.files import replace_file

@@ -19,7 +19,7 @@ from types import SimpleNamespace
 from vouchd.audit.log import AuditLog
 from vouchd.cloning.enrolling import Enrolling
 from vouchd.cloning.own_certificates import OwnCertificates
-from vouchd.cloning.renewal import OwnRecord
+from vouchd.cloning.own_record import OwnRecord
 from vouchd.instance.certificates.places import AUDIT_SIGNING, find
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import read_settings

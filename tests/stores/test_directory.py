@@ -31,7 +31,7 @@ from vouchd.directory.connection import Change, Connection, Connections, Credent
 from vouchd.directory.schema import AUTHORITY
 from vouchd.errors import AlreadyExists, StoreUnavailable
 from vouchd.stores.ldap.changes import EntryChanged, Unanswered, again
-from vouchd.stores.ldap.judging import EntryJudge
+from vouchd.stores.ldap.entry_judge import EntryJudge
 from vouchd.stores.ldap.known_entries import KnownEntries
 from vouchd.stores.ldap.store import DirectoryStore
 from vouchd.stores.rules import Unsealed

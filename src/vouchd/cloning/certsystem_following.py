@@ -34,7 +34,7 @@ from vouchd.pkix.certs import load_certificate, subject_der
 from vouchd.service.authorities import Authorities
 from vouchd.service.ingesting import Ingesting
 from vouchd.service.pulling import Pulling, Schedule, SourceState
-from vouchd.stores.ldap.watching import Notices
+from vouchd.stores.ldap.persistent_search import Notices
 
 NAME = "certificate-system"
 WAIT_SECONDS = 25.0

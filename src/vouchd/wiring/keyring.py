@@ -13,8 +13,8 @@ from vouchd.cloning.conducting import Conducting
 from vouchd.cloning.enrolling import Enrolling, SignerRenewal
 from vouchd.cloning.keyring import MemberKeyring, follow
 from vouchd.cloning.own_certificates import OwnCertificates
+from vouchd.cloning.own_record import OwnRecord
 from vouchd.cloning.peers import Peers
-from vouchd.cloning.renewal import OwnRecord
 from vouchd.errors import SigningError
 from vouchd.instance.report import WaitingSigner
 from vouchd.instance.signing_sets import NamedSigners, SigningWord

@@ -18,7 +18,7 @@ are changes, once after the last one, and every minute. A number may be the newe
 read, so they are compared as well after a change of ours that met another state than was known, or had no answer. What
 then turns out to be another thing is told as changed after every revision that was told.
 
-What is read is judged before it is known (stores/ldap/judging): an entry that is not believed counts as what was
+What is read is judged before it is known (stores/ldap/entry_judge): an entry that is not believed counts as what was
 believed of it before, or as none, and is judged again with each look. So does one that is gone, for as long as no
 member has sealed that it is to be: what it said last is known still.
 """
@@ -40,7 +40,7 @@ from vouchd.directory.connection import Connection, Entry
 from vouchd.directory.schema import AUTHORITY, REMOVAL
 from vouchd.errors import NotFound, StoreUnavailable
 from vouchd.stores.ldap.entries import SMALL, Held
-from vouchd.stores.ldap.judging import EntryJudge
+from vouchd.stores.ldap.entry_judge import EntryJudge
 from vouchd.stores.ldap.removals import Removal, readable
 from vouchd.stores.rules import quarantine_order
 

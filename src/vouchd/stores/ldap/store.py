@@ -41,11 +41,11 @@ from vouchd.stores.ldap.entries import (
     scope_of,
     stands_in_entry,
 )
-from vouchd.stores.ldap.judging import EntryJudge
+from vouchd.stores.ldap.entry_judge import EntryJudge
 from vouchd.stores.ldap.known_entries import KnownEntries
+from vouchd.stores.ldap.persistent_search import watch
 from vouchd.stores.ldap.removals import added, keep, kept
 from vouchd.stores.ldap.settling import merge_conflicts, settle
-from vouchd.stores.ldap.watching import watch
 from vouchd.stores.revision_cache import RevisionCache
 from vouchd.stores.rules import (
     CHUNK_BYTES,

@@ -13,9 +13,9 @@ from tests.cloning.test_registry import HandClock
 from tests.pki import CA, NOW
 
 from vouchd.cloning.client import PeerClient
+from vouchd.cloning.own_record import OVERLAP_SECONDS, OwnRecord
 from vouchd.cloning.peers import PeerState
 from vouchd.cloning.proof import MemberKey, succeeds, succession
-from vouchd.cloning.renewal import OVERLAP_SECONDS, OwnRecord
 from vouchd.core.facts import Member
 from vouchd.errors import ClientError, ConfigError
 from vouchd.instance.certificates.places import SSLSERVER, SUBSYSTEM
