@@ -225,8 +225,10 @@ class Responder:
         """Of CAs that have a name and a key in common, and are about to become one, the last one answers."""
         standings = [self._standings[serving.authority.id] for serving in self._state.authorities]
         pairs = [(issuer, Issuer(one.serving, key)) for one in standings for issuer, key in one.hashes]
-        self._issuers = dict(pairs)
-        self._is_contested = len(self._issuers) < len(pairs)
+        issuers = dict(pairs)
+        # What was said from one in whose place another one answers now counts no more.
+        self._end({one.serving.authority.id for issuer, one in pairs if issuers[issuer].serving is not one.serving})
+        self._issuers, self._is_contested = issuers, len(issuers) < len(pairs)
 
     def _claim(self, serving: ServingAuthority, count: int) -> None:
         """Count the names and keys of a CA: a signer that is a CA of ours sends no certificate along."""
