@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.alerts.planted import DAY, HOUR, NOW, POINT
 
 from vouchd.alerts.rhythm import Rhythm, Rhythms, begun
+from vouchd.instance.report import ServedPoint
 
 
 def after(steps: list[tuple[int, int]], next_update: int | None = NOW + 30 * DAY) -> Rhythm:
@@ -101,6 +104,27 @@ def test_rhythms_forget_points_that_are_not_served_any_more():
     rhythms = Rhythms().after([POINT])
     assert rhythms.after([POINT]) is rhythms
     assert rhythms.after([]).points == {}
+
+
+CRLS = st.tuples(st.integers(0, 4), st.integers(1, 9), st.integers(0, 9), st.one_of(st.none(), st.integers(0, 20)))
+
+
+@given(st.lists(st.lists(CRLS, max_size=5, unique_by=lambda crl: crl[0]), max_size=12))
+def test_rhythms_after_any_changes_are_those_of_a_look_at_everything(looks):
+    """What is learned from what changed is what all points say, each held by itself against the CRLs it had."""
+    rhythms, learned, before = Rhythms(), dict[str, Rhythm](), dict[str, ServedPoint]()
+    for look in looks:
+        present = {}
+        for name, sequence, hours, number in look:
+            one, at = f"{name}", NOW + hours * HOUR
+            made = replace(POINT, authority_id=one, sequence=sequence, this_update=at, crl_number=number)
+            present[one] = before[one] if before.get(one) == made else made
+        rhythms = rhythms.after(tuple(present.values()))
+        learned = {one: learned[one].after(point) if one in learned else begun(point) for one, point in present.items()}
+        before = present
+        whole = Rhythms({(one, POINT.scope_id): rhythm for one, rhythm in learned.items()}).against(rhythms.served)
+        assert (rhythms.points, rhythms.dues, rhythms.odd) == (whole.points, whole.dues, whole.odd)
+        assert rhythms.served == tuple(present.values())
 
 
 def test_restarts_are_counted_within_the_window():

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.pki import CA, DAY, NOW, shared_key
 
 from vouchd.core.facts import Authority, AuthorityPolicy
@@ -45,9 +49,9 @@ def signers():
     return made
 
 
-def serving(number: int, *, behind: bool = False) -> ServingAuthority:
+def serving(number: int, *, behind: bool = False, signer: int | None = None) -> ServingAuthority:
     ca = CAS[number]
-    policy = AuthorityPolicy(signer=f"s{number}")
+    policy = AuthorityPolicy(signer=f"s{number if signer is None else signer}")
     authority = Authority(certs.authority_id(ca.certificate), ca.der, f"CA {number}", policy)
     return ServingAuthority(authority, (), behind=behind)
 
@@ -82,6 +86,32 @@ def test_end_of_a_signer_is_noticed_when_it_comes(signers):
     assert names(failing.of(served)) == []
     clock.at = NOW + 400 * DAY
     assert names(failing.of(served)) == ["CA CA 0", "CA CA 1"]
+
+
+@given(
+    st.lists(
+        st.tuples(st.lists(st.integers(0, 2), unique=True), st.integers(0, 2), st.booleans(), st.integers(0, 200)),
+        max_size=8,
+    )
+)
+def test_parts_after_any_changes_are_those_of_a_look_at_everything(steps):
+    """What is kept from one report to the next is never other than what a look at all CAs says."""
+    leaves = [ca.issue_signer() for ca in CAS[:2]]
+    ready = {f"s{n}": SoftwareSigner(f"s{n}", leaf.key, leaf.der) for n, leaf in enumerate(leaves)}
+    checked = Checked(
+        LoadedSigners(ready, {}, "s0"), (), {"signer s1": SigningError("x"), "CA CA 1": SigningError("y")}
+    )
+    clock, before = Time(), dict[int, ServingAuthority]()
+    failing = FailingParts(checked, clock)
+    for version, (present, signer, behind, days) in enumerate(steps, 1):
+        clock.at += days * DAY
+        after = {
+            number: before.get(number) or serving(number, behind=behind, signer=signer) for number in sorted(present)
+        }
+        changed = tuple(number for number in range(3) if before.get(number) is not after.get(number))
+        made = state(version, *after.values(), changed=changed)
+        assert set(failing.of(made)) == set(FailingParts(checked, clock).of(replace(made, former=None)))
+        before = after
 
 
 def test_part_that_failed_at_the_start_is_told_by_itself_where_no_ca_tells_of_it(signers):

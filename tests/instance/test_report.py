@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vouchd.audit.keeping import AuditState
 from vouchd.core.facts import IssuingPointId
@@ -14,6 +16,7 @@ from vouchd.instance.report import (
     InstanceReport,
     MemberReport,
     ReplicationReport,
+    ReportFile,
     ServedPoint,
     ServerReport,
     WorkerReport,
@@ -53,6 +56,26 @@ def test_report_written_is_read_back(tmp_path):
     """A report comes back as it was written."""
     write_report(tmp_path / "serving.json", REPORT)
     assert read_report(tmp_path / "serving.json") == REPORT
+
+
+POINTS = st.lists(st.integers(0, 3), max_size=9).map(
+    lambda numbers: tuple(ServedPoint(f"{n}", "complete", "CA", n, n, 1, 2, 3, 4, 5) for n in numbers)
+)
+
+
+@given(
+    st.lists(st.tuples(POINTS, st.lists(st.tuples(st.text(max_size=2), st.text(max_size=2)), max_size=5)), min_size=1)
+)
+def test_report_after_any_others_is_read_back_as_a_whole(tmp_path_factory, several):
+    """What was encoded for a report before is written again only where it is the same."""
+    path = tmp_path_factory.mktemp("reports") / "serving.json"
+    file = ReportFile(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "_ROWS", 2)
+        for points, labels in several:
+            made = dataclasses.replace(REPORT, issuing_points=points, labels=tuple(labels))
+            file.write(made)
+            assert read_report(path) == made
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"pid": 1}', '{"surprise": 1}'])

@@ -295,7 +295,7 @@ def test_trusted_responder_that_its_own_ca_has_revoked_is_answered_try_later():
         ours.replace(ServingState(version, (one, trusting), version - 1, frozenset({one.authority.id})))
         for request_der in (request_for(TWO, GOOD), request_for(ONE, GOOD), foreign):
             assert ours.answer(request_der, NOW).cause == cause
-    ours.replace(ServingState(5, (trusting,), 4, frozenset()))
+    ours.replace(ServingState(5, (trusting,), 4, frozenset({silent.authority.id})))
     assert ours.answer(request_for(TWO, GOOD), NOW).cause == "", "nobody says anything of it any more"
 
 

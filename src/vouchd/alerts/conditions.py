@@ -5,17 +5,17 @@ Each is a function of one `Situation`. A new condition is a line of the table, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from vouchd.alerts.rhythm import Rhythms
+from vouchd.alerts.rhythm import Key, Rhythm, Rhythms
 from vouchd.cloning.verdicts import Verification
 from vouchd.core.records import rfc3339
 from vouchd.instance.certificates.places import FIXED
 from vouchd.instance.hindrances import Cause, Hindrance, hindrances
-from vouchd.instance.report import LAG_SECONDS, SKEW_SECONDS, InstanceReport
-from vouchd.pkix.purposes import ValidityState
+from vouchd.instance.report import LAG_SECONDS, SKEW_SECONDS, InstanceReport, ServedPoint
+from vouchd.pkix.purposes import Validity, ValidityState
 from vouchd.settings.carriers import Severity
 
 RESTARTS_WINDOW_SECONDS = 900
@@ -49,6 +49,25 @@ class Situation:
     def _hindrances(self) -> tuple[Hindrance, ...]:
         """Looked for once: most rows of the table ask for them, and with many CAs that is what a look costs."""
         return hindrances(self.report, self.now)
+
+    @cached_property
+    def habits(self) -> Rhythms:
+        """The rhythms held against the points of the report."""
+        return self.rhythms.against(self.report.issuing_points)
+
+    def points_of(self, keys: Collection[Key]) -> Iterator[tuple[ServedPoint, Rhythm]]:
+        """The points of the report that are among these, in their order, each with its rhythm."""
+        if keys:  # seldom; and there may be ten thousand points
+            for point in self.report.issuing_points:
+                key = point.authority_id, point.scope_id
+                if key in keys:
+                    yield point, self.rhythms.points[key]
+
+    @cached_property
+    def ending(self) -> tuple[tuple[str, Validity], ...]:
+        """The certificates that end soon."""
+        soon, now = ValidityState.ENDS_SOON, self.now
+        return tuple([each for each in self.report.certificates if each[1].state(now) is soon])
 
     def because_of(self, cause: Cause) -> Iterator[Trouble]:
         """What keeps revocations from being answered for that cause."""
@@ -122,9 +141,8 @@ def _ended(*, signers: bool) -> Present:
 
 def _ends(*, signers: bool) -> Present:
     def present(situation: Situation) -> Iterator[Trouble]:
-        for name, validity in situation.report.certificates:
-            ends = validity.state(situation.now) is ValidityState.ENDS_SOON
-            if ends and signers is (name not in FIXED):
+        for name, validity in situation.ending:
+            if signers is (name not in FIXED):
                 renewal = situation.report.renewal(name)
                 by_itself = f"; it {renewal}" if renewal else ""
                 words = f"{validity.warning(situation.now)}, at {rfc3339(validity.not_after)}{by_itself}"
@@ -134,11 +152,9 @@ def _ends(*, signers: bool) -> Present:
 
 
 def _overdue(situation: Situation) -> Iterator[Trouble]:
-    for point in situation.report.issuing_points:
-        rhythm = situation.rhythms.points.get((point.authority_id, point.scope_id))
-        due = rhythm.due(point.next_update) if rhythm is not None else None
-        over = point.next_update is not None and point.next_update <= situation.now
-        if due is not None and due <= situation.now and not over:
+    dues = situation.habits.dues
+    for point, _ in situation.points_of({key for key, due in dues.items() if due <= situation.now}):
+        if point.next_update is None or point.next_update > situation.now:
             yield Trouble(
                 _name(point.label, point.scope_id),
                 f"no newer CRL since {rfc3339(point.this_update)}, against its CA's habit",
@@ -146,17 +162,15 @@ def _overdue(situation: Situation) -> Iterator[Trouble]:
 
 
 def _gap(situation: Situation) -> Iterator[Trouble]:
-    for point in situation.report.issuing_points:
-        rhythm = situation.rhythms.points.get((point.authority_id, point.scope_id))
-        if rhythm is not None and rhythm.gap:
+    for point, rhythm in situation.points_of(situation.habits.odd):
+        if rhythm.gap:
             words = f"CRL {rhythm.number} came after leaving out {rhythm.gap} numbers more than usual"
             yield Trouble(_name(point.label, point.scope_id), words)
 
 
 def _fell(situation: Situation) -> Iterator[Trouble]:
-    for point in situation.report.issuing_points:
-        rhythm = situation.rhythms.points.get((point.authority_id, point.scope_id))
-        if rhythm is not None and rhythm.fell:
+    for point, rhythm in situation.points_of(situation.habits.odd):
+        if rhythm.fell:
             yield Trouble(_name(point.label, point.scope_id), f"its number fell to {rhythm.number}")
 
 
@@ -171,9 +185,11 @@ def _skewed(situation: Situation) -> Iterator[Trouble]:
 
 
 def _clock(situation: Situation) -> Iterator[Trouble]:
+    latest = situation.now + situation.bounds.clock_seconds
     points = situation.report.issuing_points
-    newest = max((max(point.this_update, point.accepted_at) for point in points), default=0)
-    if newest > situation.now + situation.bounds.clock_seconds:
+    ahead = [point for point in points if point.this_update > latest or point.accepted_at > latest]
+    if ahead:
+        newest = max(max(point.this_update, point.accepted_at) for point in ahead)
         yield Trouble("", f"the clock is {newest - situation.now} s behind what a CRL of ours says")
 
 

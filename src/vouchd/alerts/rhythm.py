@@ -7,7 +7,7 @@ said before enough have come.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from vouchd.instance.report import ServedPoint
@@ -77,23 +77,60 @@ def begun(point: ServedPoint) -> Rhythm:
 Key = tuple[str, str]  # ids of authority and scope
 
 
+def _key(point: ServedPoint) -> Key:
+    return point.authority_id, point.scope_id
+
+
 @dataclass(frozen=True, slots=True)
 class Rhythms:
-    """Those of all issuing points, and when workers were seen to be started again: (POSIX seconds, how often)."""
+    """Those of all issuing points, and when workers were seen to be started again: (POSIX seconds, how often).
+
+    `served` are the points that they were last held against, as they are served. `dues` tells when the next CRL of
+    each is overdue, where that is known, and `odd` are those of which the numbers are out of the rhythm.
+    """
 
     points: Mapping[Key, Rhythm] = field(default_factory=dict)
     restarts: tuple[tuple[int, int], ...] = ()
+    served: tuple[ServedPoint, ...] = field(default=(), compare=False)
+    dues: Mapping[Key, int] = field(default_factory=dict, compare=False)
+    odd: frozenset[Key] = field(default=frozenset(), compare=False)
 
     def after(self, points: Iterable[ServedPoint]) -> Rhythms:
-        """With what is served now; points that are not served any more are forgotten."""
-        present = {(point.authority_id, point.scope_id): point for point in points}
-        known = self.points
-        if known.keys() == present.keys() and all(known[key].sequence == one.sequence for key, one in present.items()):
+        """With what is served now; points that are not served any more are forgotten.
+
+        Where the points are the same ones, and in the same order, it costs what changed of them.
+        """
+        served = tuple(points)
+        if served and served == self.served:
             return self
-        return replace(
-            self,
-            points={key: known[key].after(one) if key in known else begun(one) for key, one in present.items()},
+        if len(served) == len(self.served):
+            changed = [(old, new) for old, new in zip(self.served, served, strict=True) if old is not new]
+            if all(_key(old) == _key(new) for old, new in changed):
+                return self._stepped([new for _, new in changed], served)
+        present = {_key(point): point for point in served}
+        known = self.points
+        kept = known.keys() == present.keys() and all(
+            known[key].sequence == one.sequence for key, one in present.items()
         )
+        if not kept:
+            known = {key: known[key].after(one) if key in known else begun(one) for key, one in present.items()}
+        return replace(self, points=known).against(served)
+
+    def against(self, served: tuple[ServedPoint, ...]) -> Rhythms:
+        """The same, held against these points."""
+        if served == self.served:
+            return self
+        dues, odd = _looked_at(self.points, {}, (), served)
+        return replace(self, served=served, dues=dues, odd=odd)
+
+    def _stepped(self, changed: Sequence[ServedPoint], served: tuple[ServedPoint, ...]) -> Rhythms:
+        """With other states of some points, where all points are known."""
+        known = self.points
+        after = {_key(point): known[_key(point)].after(point) for point in changed}
+        if any(rhythm is not known[key] for key, rhythm in after.items()):
+            known = {**known, **after}
+        dues, odd = _looked_at(known, self.dues, self.odd, changed)
+        return replace(self, points=known, served=served, dues=dues, odd=odd)
 
     def with_restarts(self, now: int, count: int, window_seconds: int) -> Rhythms:
         """With the number of restarts of workers at `now`; older ones than the window are left out, but the last."""
@@ -113,3 +150,21 @@ class Rhythms:
                 before = count
         first = self.restarts[0][1] if self.restarts[0][0] > now - window_seconds else before
         return max(0, newest[1] - first)
+
+
+def _looked_at(
+    rhythms: Mapping[Key, Rhythm], dues: Mapping[Key, int], odd: Iterable[Key], points: Iterable[ServedPoint]
+) -> tuple[dict[Key, int], frozenset[Key]]:
+    """`dues` and `odd` (see Rhythms) once these points were looked at."""
+    due_at, out = dict(dues), set(odd)
+    for point in points:
+        key = _key(point)
+        rhythm = rhythms.get(key)
+        due = rhythm.due(point.next_update) if rhythm is not None else None
+        due_at.pop(key, None)
+        out.discard(key)
+        if due is not None:
+            due_at[key] = due
+        if rhythm is not None and (rhythm.gap or rhythm.fell):
+            out.add(key)
+    return due_at, frozenset(out)

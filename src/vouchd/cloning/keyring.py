@@ -219,6 +219,7 @@ class MemberKeyring:
         self._clock = clock
         self._word = word
         self._sets = dict(sets)
+        self._named: tuple[Settings, NamedSigners] | None = None
         self._restart = restart
         self._member = MemberFiles(layout)
         self._sealing = SealingKey()
@@ -239,10 +240,11 @@ class MemberKeyring:
     def look(self) -> bool:
         """Hold, try out, switch; whether another thing is said than before. Raises: VouchdError."""
         ring, settings = self._store.keyring(), self._settings.read()
-        files, authorities = self._member.files, self._store.authorities()
+        staged, files = ring.staged(), self._member.files
+        authorities = self._store.authorities() if staged else ()
         places: dict[tuple[str, int], SignerSettings] = {}
         words: dict[str, str] = {}
-        for version in ring.staged():
+        for version in staged:
             try:
                 place = self._place(version, settings, files)
                 self._rehearse(version, files, place, settings, authorities)
@@ -316,7 +318,7 @@ class MemberKeyring:
         words: dict[str, str],
     ) -> None:
         """Have the workers load what is to sign and they do not have; until then it is not ready."""
-        following = NamedSigners.of(settings)
+        following = self._of(settings)
         for keys in (ring.current, ring.target):
             following = succeeding(following, [place for key, place in places.items() if key in keys])
         if following in self._sets.values() and self._loaded.is_set():
@@ -330,10 +332,17 @@ class MemberKeyring:
             self._wish = (following, self._clock.now())
             self._restart()
 
+    def _of(self, settings: Settings) -> NamedSigners:
+        """Those of CS.cfg: the very set that the workers have, where it is the same; ten thousand are compared once."""
+        if self._named is None or self._named[0] is not settings:
+            named = NamedSigners.of(settings)
+            self._named = settings, next((one for one in self._sets.values() if one == named), named)
+        return self._named[1]
+
     def _switch(self, ring: Keyring, settings: Settings, places: Mapping[tuple[str, int], SignerSettings]) -> None:
         """Sign with what the keyring says, from the moment on that it says, once every worker could."""
         current = [places[one.key] for one in ring.signing() if one.key in places]
-        following = succeeding(NamedSigners.of(settings), current)
+        following = succeeding(self._of(settings), current)
         number = next((number for number, one in self._sets.items() if one == following), None)
         if number is None or number == self._word.number or not self._loaded.is_set():
             return

@@ -7,7 +7,7 @@ else comes from the epochs, so that every clone decides alike.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -56,12 +56,18 @@ class ServingState:
     """All that is answered from, immutable; `version` is the manifest's and rises with each change.
 
     It was made from the state of version `former`, from which the CAs of the ids `changed` differ and no others do.
+    `by_id` are its CAs by id; who has them in such an order gives them along.
     """
 
     version: int
     authorities: tuple[ServingAuthority, ...]
     former: int | None = field(default=None, compare=False)
     changed: frozenset[str] = field(default=frozenset(), compare=False)
+    by_id: Mapping[str, ServingAuthority] = field(default_factory=dict, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if len(self.by_id) != len(self.authorities):
+            object.__setattr__(self, "by_id", {serving.authority.id: serving for serving in self.authorities})
 
     def changed_since(self, version: int) -> frozenset[str] | None:
         """The ids of the CAs that are new, away or other than in the state of that version; None: any may be."""

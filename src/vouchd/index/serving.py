@@ -136,7 +136,8 @@ class OpenIndexes:
         order = self._order
         if labels:
             order = sorted(serving, key=lambda each: (serving[each].authority.label, each))
-        state = ServingState(version, tuple([serving[each] for each in order]), self._version, frozenset(changed))
+        authorities = tuple([serving[each] for each in order])
+        state = ServingState(version, authorities, self._version, frozenset(changed), serving)
         self._version, self._serving, self._order = version, serving, order
         return state
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
+from itertools import chain
 from typing import NamedTuple
 
 from vouchd.core.ports import Clock
@@ -12,6 +14,8 @@ from vouchd.errors import IndexFileError
 from vouchd.instance.certificates.signers import Checked, life_for, token_pools
 from vouchd.instance.report import FailingPart, TokenReport
 from vouchd.service.signer_revocations import SignerRevocations, revocation
+
+_FOREVER = sys.maxsize
 
 
 class _Judgement(NamedTuple):
@@ -27,40 +31,66 @@ class _Judgement(NamedTuple):
 
 
 class FailingParts:
-    """Keeps what was said of a CA until its state is another one, or the life of its signer begins or ends."""
+    """Keeps what was said of a CA until its state is another one, or the life of its signer begins or ends.
+
+    So a report costs what changed and what fails, however many CAs there are.
+    """
 
     def __init__(self, checked: Checked, clock: Clock) -> None:
         self._checked = checked
         self._clock = clock
         self._version = -1
         self._known: dict[str, _Judgement] = {}
+        self._failing: dict[str, FailingPart] = {}  # those of the CAs that are known
         self._revocations = SignerRevocations({})
-        self._lasting: tuple[FailingPart, ...] = ()  # those of the CAs that are known
-        self._until = -1  # the first of all
+        self._until = _FOREVER  # until none of those that do not fail comes to an end
+        self._others: tuple[FailingPart, ...] | None = None  # what failed at the start and no CA tells of
         self._tokens: object = (frozenset(), set())  # the signers whose tokens cannot sign, and how each token did
 
     def of(self, state: ServingState) -> tuple[FailingPart, ...]:
         """Those of the CAs in `state`, and the others; a signer is told of by its CAs."""
         now = self._clock.now()
-        changed = state.changed_since(self._version)
-        if state.version == self._version:
-            changed = frozenset()
-        if changed is None or changed or now > self._until:
-            present = {serving.authority.id: serving for serving in state.authorities}
-            known = {} if self._hear(present, changed) else self._known
-            for each in (changed or frozenset()) - present.keys():
-                known.pop(each, None)
-            for each, serving in present.items():
-                former = known.get(each)
-                if former is None or former.until < now or (changed and each in changed):
-                    known[each] = self._judged(serving, now)
-            self._known, self._version = known, state.version
-            self._lasting = tuple(one.part for one in known.values() if one.part is not None)
-            self._until = min((one.until for one in known.values()), default=now)
-        labels = {f"CA {serving.authority.label}" for serving in state.authorities} if self._checked.failing else set()
-        shown = labels | {f"signer {one.signer}" for one in self._known.values()} if self._checked.failing else set()
-        others = (FailingPart(part, str(error)) for part, error in self._checked.failing.items() if part not in shown)
-        return (*self._of_known(), *others)
+        changed = frozenset[str]() if state.version == self._version else state.changed_since(self._version)
+        if self._hear(state.by_id, changed):
+            self._known, self._failing, self._others, self._until = {}, {}, None, _FOREVER
+            self._judge(state.by_id, state.by_id, now)
+        elif now > self._until:
+            self._until = _FOREVER
+            ended = [each for each, one in self._known.items() if one.until < now]
+            self._judge({*ended, *(changed or ())}, state.by_id, now)
+            kept = (one.until for one in self._known.values() if one.part is None)
+            self._until = min(kept, default=_FOREVER)
+        else:
+            failing = [each for each in self._failing if self._known[each].until < now]
+            self._judge({*failing, *(changed or ())}, state.by_id, now)
+        self._version = state.version
+        return (*self._of_known(), *self._of_start())
+
+    def _judge(self, ids: Iterable[str], present: Mapping[str, ServingAuthority], now: int) -> None:
+        """Look at these CAs, of which those that are not `present` are gone."""
+        for each in ids:
+            former, serving = self._known.get(each), present.get(each)
+            self._failing.pop(each, None)
+            if serving is None:
+                self._known.pop(each, None)
+                self._others = None
+                continue
+            judged = self._known[each] = self._judged(serving, now)
+            if judged.part is not None:
+                self._failing[each] = judged.part
+            else:
+                self._until = min(self._until, judged.until)
+            if former is None or former[:2] != judged[:2]:
+                self._others = None
+
+    def _of_start(self) -> tuple[FailingPart, ...]:
+        """What failed at the start and is not told of by a CA."""
+        if self._others is None:
+            failing, known = self._checked.failing, self._known.values()
+            names = ((f"CA {one.label}", f"signer {one.signer}") for one in known) if failing else ()
+            shown = set(chain.from_iterable(names))
+            self._others = tuple(FailingPart(part, str(why)) for part, why in failing.items() if part not in shown)
+        return self._others
 
     def tokens_changed(self) -> bool:
         """Have the tokens looked at; whether one does otherwise than the last time."""
@@ -77,7 +107,7 @@ class FailingParts:
     def _of_known(self) -> Iterator[FailingPart]:
         tokens = self._checked.signers.token_problems()
         if not tokens:
-            yield from self._lasting
+            yield from sorted(self._failing.values(), key=lambda one: one.ca)
             return
         for one in self._known.values():
             if one.part is not None:

@@ -7,8 +7,9 @@ replaced by rename, so a reader sees a whole report or none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields
+from itertools import zip_longest
 from pathlib import Path
 
 import msgspec
@@ -16,7 +17,7 @@ import msgspec
 from vouchd.audit.keeping import AuditState
 from vouchd.core.facts import Epoch, IssuingPointId, QuarantinedCRL
 from vouchd.core.records import rfc3339
-from vouchd.files import PUBLIC, read_file, replace_file
+from vouchd.files import PUBLIC, read_file, replacing
 from vouchd.instance.backups import BackupRecord
 from vouchd.instance.refusals import RefusedCRL
 from vouchd.pkix.purposes import Validity
@@ -26,6 +27,8 @@ from vouchd.service.selftests import SelfTestResult
 SKEW_SECONDS = 10  # of another member's clock: more than a question may take on its way
 LAG_SECONDS = 60  # of a directory server: more than changes are under way while it is only busy
 _MAX_BYTES = 256 << 20  # 10,000 CAs take some 10 MiB
+_LONG = ("issuing_points", "certificates", "labels")  # a row a CA, or more
+_ROWS = 100
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104  where the instance is asked, not bound
 
 
@@ -373,9 +376,52 @@ class ServedPoints:
         return self._acknowledged and point is not None and point.sequence >= sequence
 
 
+class ReportFile:
+    """The file at `path` (0644: it holds no secret) as the one process that writes it sees it.
+
+    With ten thousand CAs the long lists of a report are four million octets, of which one CRL changes a line: what is
+    as it was is not encoded anew.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lists = {name: _Encoded() for name in _LONG}
+
+    def write(self, report: InstanceReport) -> None:
+        """Replace the file. Raises: StoreUnavailable."""
+        others = {one.name: getattr(report, one.name) for one in fields(report) if one.name not in _LONG}
+        with replacing(self._path, PUBLIC, durable=False) as file:  # the next start writes it anew
+            file.write(msgspec.json.encode(others)[:-1])
+            for name, encoded in self._lists.items():
+                file.write(b',"%b":' % name.encode())
+                file.writelines(encoded.pieces(getattr(report, name)))
+            file.write(b"}")
+
+
+class _Encoded:
+    """JSON of a list that is written again and again, in pieces of so many rows; those that did not change are kept."""
+
+    def __init__(self) -> None:
+        self._blocks: list[tuple[object, ...]] = []
+        self._pieces: list[bytes] = []
+
+    def pieces(self, rows: tuple[object, ...]) -> Iterator[bytes]:
+        """The list, to be written one after the other."""
+        blocks = [rows[first : first + _ROWS] for first in range(0, len(rows), _ROWS)]
+        known = zip_longest(blocks, self._blocks[: len(blocks)], self._pieces[: len(blocks)])
+        self._pieces = [piece if block == old else msgspec.json.encode(block)[1:-1] for block, old, piece in known]
+        self._blocks = blocks
+        yield b"["
+        for number, piece in enumerate(self._pieces):
+            if number:
+                yield b","
+            yield piece
+        yield b"]"
+
+
 def write_report(path: Path, report: InstanceReport) -> None:
-    """Replace the report file (0644: it holds no secret). Raises: StoreUnavailable."""
-    replace_file(path, msgspec.json.encode(report), PUBLIC, durable=False)  # the next start writes it anew
+    """Replace the report file once. Raises: StoreUnavailable."""
+    ReportFile(path).write(report)
 
 
 def read_report(path: Path) -> InstanceReport | None:

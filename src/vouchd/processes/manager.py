@@ -22,7 +22,7 @@ from vouchd.core.ports import Clock
 from vouchd.errors import StoreUnavailable, VouchdError
 from vouchd.instance.hindrances import Hindrance, hindrances
 from vouchd.instance.pidfile import PidFile
-from vouchd.instance.report import InstanceReport, remove_report, write_report
+from vouchd.instance.report import InstanceReport, ReportFile, remove_report
 from vouchd.processes.halting import Verdict, Withholding, ignore, overlook
 from vouchd.processes.handover import Handover, execute, handover_in
 from vouchd.processes.listeners import Listeners
@@ -48,8 +48,9 @@ _REPORT_SECONDS = 10.0
 _AGENT_GRACE_SECONDS = 10.0
 _AUDIT_SECONDS = 1.0
 _WATERMARK_SECONDS = 0.5
-# What is published, and that the workers answer from it, is told in one report: it costs as much as there are CAs.
+# What is published, and that the workers answer from it, is told in one report: with many CAs it is long.
 _TOGETHER_SECONDS = 0.005
+_LOADED_SECONDS = 0.1
 
 
 def run_manager(
@@ -332,11 +333,12 @@ class _Instance:
     async def _report(self) -> None:
         """Write the serving report after each change, and now and then for the times in it."""
         written: InstanceReport | None = None
+        file = ReportFile(self._settings.serving_file)
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_REPORT_SECONDS):
                     await self._report_due.wait()
-                    await asyncio.sleep(_TOGETHER_SECONDS)
+                    await self._gather()
             self._report_due.clear()
             self._verdict.look()  # workers may have loaded what they were waited for
             self._settings.workers_trace.look((worker.slot, worker.loaded) for worker in self._pool.workers)
@@ -346,12 +348,19 @@ class _Instance:
                 self._settings.alerting.look(report)
             if report != written:
                 try:
-                    write_report(self._settings.serving_file, report)
+                    file.write(report)
                     written = report
                 except StoreUnavailable as error:
                     _log.error("%s", error)
             if report.acknowledged:
                 self._supervisor.ready(_summary(report))
+
+    async def _gather(self) -> None:
+        """Let one report tell what was published and that the workers answer from it, if they soon do."""
+        await asyncio.sleep(_TOGETHER_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOADED_SECONDS):
+                await self._pool.completed()
 
     def _on_published(self, published: Published) -> None:
         self._report_due.set()

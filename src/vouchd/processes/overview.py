@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -20,6 +20,7 @@ from vouchd.instance.report import (
     InstanceReport,
     RefusedPoint,
 )
+from vouchd.pkix.purposes import Validity
 from vouchd.processes.halting import Verdict
 from vouchd.processes.listeners import Listeners
 from vouchd.processes.metrics import render
@@ -58,6 +59,8 @@ class Overview:
         self._verdict = verdict
         self._restarts = restarts
         self._members = members
+        self._validities: dict[str, Validity] = {}
+        self._certificates: tuple[tuple[str, Validity], ...] = ()
 
     def report(self) -> InstanceReport:
         """All of it."""
@@ -79,7 +82,7 @@ class Overview:
             halting=self._verdict.why,
             refusals=self._restarts.refusals,
             refused=self._restarts.refused,
-            certificates=tuple(sorted(settings.certificates.items())),
+            certificates=self._in_order(settings.certificates),
             selftests=self._verdict.results,
             audit=settings.audit.state() if settings.audit else AuditState(),
             members=self._members.reports(),
@@ -108,6 +111,13 @@ class Overview:
             tokens=settings.tokens(),
             renewals=settings.renewals(),
         )
+
+    def _in_order(self, validities: Mapping[str, Validity]) -> tuple[tuple[str, Validity], ...]:
+        """The certificates by name; the same object while they are the same, since there may be ten thousand."""
+        if validities != self._validities:
+            self._validities = dict(validities)
+            self._certificates = tuple(sorted(validities.items()))
+        return self._certificates
 
     async def fetch(self, source: str) -> SourceState:
         """Ask that source of CRLs now, and what came of it. Raises: NotFound."""

@@ -253,23 +253,25 @@ class ManifestPublication:
             before, after = (_names(known.get(each)) for known in (self._facts, facts))
             self._replaced.setdefault(each, set()).update(before - after)
         self._unswept += 1
+        relabelled = any(_label(self._facts, each) != _label(facts, each) for each in changed)
         self.state, self._facts = state, facts
         gone = {each for each in changed if each not in facts}
         marked = {each for each in changed if each in facts and facts[each].behind}
         self._marked = (self._marked - changed.keys()) | marked
-        labels, epochs = dict(self._published.labels), dict(self._published.epochs)
-        relabelled = gone or any(labels.get(each) != facts[each].authority.label for each in changed)
+        epochs = dict(self._published.epochs)
         for each, shown in changed.items():
             if each in gone:
-                for known in (self._shown, self._foldable, epochs):
+                for known in (self._shown, epochs):
                     known.pop(each, None)
-                continue
-            self._shown[each] = shown
-            epochs[each] = facts[each].epochs
-            self._foldable[each] = shown.layered
+            else:
+                self._shown[each] = shown
+                epochs[each] = facts[each].epochs
+            self._foldable.pop(each, None)
+            if shown.layered:
+                self._foldable[each] = shown.layered
         if relabelled:
-            labels = {each: one.authority.label for each, one in facts.items()}
-            self._published = replace(self._published, labels=tuple(sorted(labels.items())))
+            by_id = sorted((each, one.authority.label) for each, one in facts.items())
+            self._published = replace(self._published, labels=tuple(by_id))
         self._expect_folds()
         in_order = [self._shown[one.authority.id] for one in state.authorities]
         self._published = replace(
@@ -290,6 +292,11 @@ class ManifestPublication:
 def folds_at(epoch: Epoch) -> int:
     """When a delta that stays is folded into its base, POSIX seconds: so late that it takes a small fixed share."""
     return epoch.accepted_at + max(LEAST_SECONDS, epoch.entry_count // FOLDED_A_SECOND)
+
+
+def _label(facts: Mapping[str, AuthorityFacts], authority_id: str) -> str | None:
+    known = facts.get(authority_id)
+    return known.authority.label if known is not None else None
 
 
 def _names(facts: AuthorityFacts | None) -> set[str]:

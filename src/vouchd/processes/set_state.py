@@ -43,6 +43,8 @@ class OtherMembers:
     def behind(self) -> tuple[str, ...]:
         """The labels of the CAs that are answered tryLater because something newer is known."""
         late = self._peers.behind if self._peers else frozenset()
+        if not late:  # as nearly always, and there may be ten thousand CAs
+            return ()
         return tuple(sorted({point.label for point in self._watch.published.points if point.authority_id in late}))
 
     def failing(self) -> tuple[tuple[str, str], ...]:

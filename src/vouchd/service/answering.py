@@ -141,9 +141,10 @@ class Responder:
         question. Nothing is answered from `state` before `replace`.
         """
         changed = state.changed_since(self._state.version)
+        ids = state.by_id.keys() if changed is None else changed & state.by_id.keys()
         foreseen = {}
-        for serving in state.authorities:
-            if len(serving.points) >= _MANY_POINTS and (changed is None or serving.authority.id in changed):
+        for serving in map(state.by_id.__getitem__, ids):
+            if len(serving.points) >= _MANY_POINTS:
                 verdicts: VerdictsByKey = {}
                 for key in {certs.key_id_of(bits) for _, bits in pairs(serving.authority)}:
                     verdicts[key] = Verdicts(serving, self._policy, key)
@@ -161,24 +162,29 @@ class Responder:
         """The steps of `replace`; between two of them each CA is answered for from its former or its new state."""
         changed = state.changed_since(self._state.version)
         self._state = state
-        ids = set()
+        if changed is None:
+            yield from self._comparing(state)
+            changed = frozenset(self._standings.keys() - state.by_id.keys())
+        for authority_id in changed & state.by_id.keys():
+            self._serve(state.by_id[authority_id], self._standings.get(authority_id))
+            yield
+        for authority_id in changed & self._standings.keys():
+            if authority_id not in state.by_id:
+                self._leave(authority_id)
+                yield
+        self._foreseen = {}
+        if self._is_contested:
+            self._match_in_order()
+
+    def _comparing(self, state: ServingState) -> Iterator[None]:
+        """Answer for each CA of a state of which nobody says what changed."""
         for number, serving in enumerate(state.authorities):
-            authority_id = serving.authority.id
-            ids.add(authority_id)
-            standing = self._standings.get(authority_id)
-            if standing is None or (standing.serving != serving if changed is None else authority_id in changed):
+            standing = self._standings.get(serving.authority.id)
+            if standing is None or standing.serving != serving:
                 self._serve(serving, standing)
                 yield
             elif number % _STEP == 0:
                 yield
-        for authority_id in self._standings.keys() - ids:
-            self._claim(self._standings[authority_id].serving, -1)
-            self._end(self._standings if self._revocations.forget(authority_id) else (authority_id,))
-            self._withdraw(self._standings.pop(authority_id).hashes, authority_id)
-            yield
-        self._foreseen = {}
-        if self._is_contested:
-            self._match_in_order()
 
     @property
     def revocations(self) -> SignerRevocations:
@@ -213,6 +219,12 @@ class Responder:
             known = self._issuers.get(issuer)
             self._is_contested |= known is not None and known.serving.authority.id != authority_id
             self._issuers[issuer] = Issuer(serving, key)
+
+    def _leave(self, authority_id: str) -> None:
+        """Answer for that CA no more."""
+        self._claim(self._standings[authority_id].serving, -1)
+        self._end(self._standings if self._revocations.forget(authority_id) else (authority_id,))
+        self._withdraw(self._standings.pop(authority_id).hashes, authority_id)
 
     def _withdraw(self, hashes: IssuerHashes, authority_id: str) -> None:
         """Match no CertID of these with that CA any more."""
