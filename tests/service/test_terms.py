@@ -29,6 +29,14 @@ def test_answer_about_several_cas_or_nobodys_names_none():
             assert ours.answer(request(*map(ours_id, order)), NOW).terms.authority_id == ""
 
 
+def test_instance_without_a_ca_says_unknown_where_its_policy_does():
+    """There is no acceptance to count from yet: the answer's time is that of the signer."""
+    ours = responder(state(), signer(SIGNER), unknown_issuer=UnknownIssuerPolicy.UNKNOWN)
+    answer = ours.answer(request_for(ONE, GOOD), NOW)
+    assert answer.cert_statuses == ("unknown",)
+    assert answer.terms.this_update == int(SIGNER.certificate.not_valid_before_utc.timestamp())
+
+
 @pytest.mark.parametrize(
     ("kind", "algorithm", "repeats"),
     [
