@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from cryptography.x509 import ocsp
 from tests.pki import CA, DAY, HOUR, NOW, serial_octets, shared_key
+from tests.service.world import user_certificates
 from tests.serving import entry, point, request_for, responder, serving, signer, state
 
 from vouchd.core.facts import ExpiredCRLPolicy
@@ -14,8 +15,9 @@ from vouchd.errors import OCSPResponseStatus
 from vouchd.pkix.certs import authority_id
 from vouchd.pkix.reasons import Reason
 from vouchd.pkix.scope import Scope
-from vouchd.service.explaining import Explanation, Signers, explain
+from vouchd.service.explaining import EffectivePolicy, Explanation, Signers, explain, explain_each
 from vouchd.service.signer_choice import SignerCertificates
+from vouchd.service.signer_revocations import SignerRevocations
 
 ONE = CA.create("CA one")
 OTHER = CA.create("CA other", key=shared_key("EC", 2))
@@ -140,6 +142,8 @@ def test_explanation_of_a_revoked_serial_names_its_crl_and_entry() -> None:
     (examined,) = explanation.points
     assert (examined.point, examined.entry, examined.relied_upon, examined.stale) == (crl, entry(REVOKED), True, False)
     assert explanation.signer == "signer"
+    assert (explanation.serial, explanation.authority) == (serial_octets(REVOKED), serving(ONE).authority)
+    assert explanation.hint == ""
     assert explanation.decision is not None
     assert explanation.decision.this_update == NOW - HOUR
 
@@ -161,9 +165,101 @@ def test_explanation_of_an_expired_crl_shows_which_and_what_to_do() -> None:
     assert explanation.hint
 
 
-def test_effective_policy_is_the_ca_s_over_the_instance_s() -> None:
-    """A setting of the CA goes before the instance's, one it leaves open is the instance's."""
-    holding = state(serving(ONE, point(ONE), not_found_as_good=False))
-    policy = explained(holding, GOOD, include_next_update=False).policy
-    assert policy is not None
-    assert (policy.not_found_as_good, policy.include_next_update) == (False, False)
+@pytest.mark.parametrize("at", [NOW - 1, NOW, NOW + HOUR, NOW + HOUR + 1])
+def test_explanation_names_the_signer_that_signs_in_that_second(at: int) -> None:
+    """Both ends of a signer's validity belong to it, for who explains as for who answers."""
+    named, other = ONE.issue_signer(not_before=NOW, not_after=NOW + HOUR), SECOND
+    holding = state(serving(ONE, point(ONE, this_update=NOW - DAY)))
+    for signers in ({"named": named, "other": other}, {"named": named}):
+        ours = responder(holding, *(signer(one, nickname) for nickname, one in signers.items()))
+        answer = ours.answer(request_for(ONE, GOOD), at)
+        explanation = explain(
+            holding,
+            ResponsePolicy(),
+            Signers(SignerCertificates({nickname: one.der for nickname, one in signers.items()}), "named"),
+            authority_id=authority_id(ONE.certificate),
+            serial=serial_octets(GOOD),
+            at=at,
+        )
+        if answer.status is OCSPResponseStatus.SUCCESSFUL:
+            (certificate,) = ocsp.load_der_ocsp_response(answer.response_der).certificates
+            assert explanation.signer is not None
+            assert certificate == signers[explanation.signer].certificate
+        else:
+            assert (explanation.answer, explanation.signer) == ("tryLater", None)
+            assert ("not valid yet" in explanation.why) is (at < NOW)
+
+
+def test_explanation_of_a_foreign_issuer_names_serial_and_signer() -> None:
+    """Who says `unknown` of it is the default signer; who says `unauthorized` signs nothing."""
+    holding = state(serving(OTHER, point(OTHER)))
+    unknown = explained(holding, GOOD, unknown_issuer=UnknownIssuerPolicy.UNKNOWN)
+    assert (unknown.serial, unknown.signer) == (serial_octets(GOOD), "signer")
+    unauthorized = explained(holding, GOOD)
+    assert (unauthorized.serial, unauthorized.signer) == (serial_octets(GOOD), None)
+    for one in (unknown, unauthorized):
+        assert "does not answer for the issuer" in one.why
+        assert "vouchd authority add" in one.hint
+
+
+def test_serials_that_are_explained_together_are_explained_as_each_alone() -> None:
+    """One signer is chosen for all; without a key they are those of the CA's newest one."""
+    one_ca = serving(ONE, point(ONE, *LISTED))
+    certificates = SignerCertificates({"signer": SIGNER.der})
+    numbers = (GOOD, REVOKED, HELD)
+    together = explain_each(
+        one_ca,
+        ResponsePolicy(),
+        Signers(certificates, "signer"),
+        SignerRevocations(certificates, [one_ca]),
+        serials=map(serial_octets, numbers),
+        at=NOW,
+    )
+    assert together == [explained(state(one_ca), number) for number in numbers]
+    assert {one.signer for one in together} == {"signer"}
+
+
+def test_explanation_of_a_serial_that_no_crl_covers_tells_what_mends_it() -> None:
+    """Where the CRLs leave it uncovered the operator is told what to add or to say; elsewhere nothing is to be mended."""
+    users = Scope.from_idp(user_certificates().public_bytes())
+    holding = state(serving(ONE, point(ONE, *LISTED, scope=users)))
+    assert "--expected-scope" in explained(holding, GOOD).hint
+    assert explained(holding, REVOKED).hint == ""
+    strict = state(serving(ONE, point(ONE, *LISTED), not_found_as_good=False))
+    assert explained(strict, GOOD).hint == ""
+
+
+@pytest.mark.parametrize(
+    ("own", "instance", "effective"),
+    [
+        ({"not_found_as_good": False}, {"not_found_as_good": True}, {"not_found_as_good": False}),
+        ({}, {"not_found_as_good": False}, {"not_found_as_good": False}),
+        ({"include_next_update": False}, {}, {"include_next_update": False}),
+        ({}, {"include_next_update": False}, {"include_next_update": False}),
+        ({"reasons": False}, {"reasons": True}, {"reasons": False}),
+        ({}, {"reasons": False}, {"reasons": False}),
+        ({"expired_crl": ExpiredCRLPolicy.SERVE}, {"expired_crl": ExpiredCRLPolicy.UNKNOWN}, {"expired_crl": "serve"}),
+        ({}, {"expired_crl": ExpiredCRLPolicy.UNKNOWN}, {"expired_crl": "unknown"}),
+        ({"extended_revoke": True}, {}, {"extended_revoke": True}),
+        ({"expected_scopes": ("complete",)}, {}, {"expected_scopes": ("complete",)}),
+        ({"issued": set()}, {}, {"issued_serials_known": True}),
+        ({}, {"by_name": True}, {"by_name": True}),
+        ({}, {}, {}),
+    ],
+)
+def test_effective_policy_is_all_that_bears_on_the_answer(own: dict, instance: dict, effective: dict) -> None:
+    """Each setting as it counts for this CA: its own one, else the instance's, else the default."""
+    policy = explained(state(serving(ONE, point(ONE, *LISTED), **own)), REVOKED, **instance).policy
+    assert policy == EffectivePolicy(
+        **{
+            "not_found_as_good": True,
+            "include_next_update": True,
+            "reasons": True,
+            "expired_crl": "tryLater",
+            "extended_revoke": False,
+            "issued_serials_known": False,
+            "expected_scopes": (),
+            "by_name": False,
+        }
+        | effective
+    )

@@ -76,3 +76,25 @@ def test_archive_cutoff_of_an_answer_with_a_nonce_counts_from_the_question():
         (cutoff,) = read(ours.answer(request_for(ONE, GOOD, nonce=bytes(16)), at)).single_extensions
         moment = datetime.strptime(cutoff.value.value[2:].decode(), "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
         assert int(moment.timestamp()) == at - 10 * DAY
+
+
+def test_answer_about_several_cas_is_never_dated():
+    """Its time may be that of another answer: which CA it was of is not known any more."""
+    served = state(serving(ONE, point(ONE)), serving(TWO, point(TWO), trusted_responder=True))
+    terms = responder(served, signer(SIGNER)).answer(request(ours_id(ONE), ours_id(TWO)), NOW).terms
+    assert (terms.is_dated, terms.settled_at > NOW) == (False, True)
+
+
+def test_slot_of_an_answer_is_that_of_all_in_it_and_of_its_signer():
+    """What comes next can be made before only where it is the slot that ends the answer, and nothing else."""
+    start = NOW - NOW % 60
+    for ends, seconds, expected in (
+        (start + 61, 60, start + 60),
+        (start + 60, 60, start + 60),
+        (start + 59, 60, None),
+        (start + 61, 30, None),
+    ):
+        one = serving(ONE, point(ONE), live_times=True, slot_seconds=60)
+        two = serving(TWO, point(TWO), live_times=True, slot_seconds=seconds, trusted_responder=True)
+        ours = responder(state(one, two), signer(ONE.issue_signer(not_after=ends)))
+        assert ours.answer(request(ours_id(ONE), ours_id(TWO)), start).terms.slot_end == expected
