@@ -1,7 +1,8 @@
 """Sorting more fixed-width records than should stand in memory: sorted runs on disk, merged range by range.
 
 A range is the records of all runs between two keys; it is put together, sorted (which on runs that are sorted already
-is a merge, in C) and handed on. So some hundred MiB do for any number of records.
+is a merge, in C) and handed on. So some ten MiB do for any number of records. Runs and ranges are short for another
+reason as well: records are compared where they lie, and those of a short run lie in the processor's cache.
 """
 
 from __future__ import annotations
@@ -17,45 +18,51 @@ from struct import Struct
 from types import TracebackType
 from typing import BinaryIO, Self
 
-RUN_RECORDS = 1 << 19
-RANGE_RECORDS = 1 << 17
-_SAMPLE_EVERY = 1 << 12
+RUN_RECORDS = 1 << 16
+RANGE_RECORDS = 1 << 15
+_SAMPLE_EVERY = 1 << 8
 
 
 class _Run:
-    """Sorted records in a file; read, not mapped, so that they do not count as this process's memory."""
+    """Sorted records in a part of a file; read, not mapped, so that they do not count as this process's memory.
 
-    def __init__(self, descriptor: int, size: int, width: int) -> None:
-        self._descriptor, self._size, self._width = descriptor, size, width
-        self._count = os.fstat(descriptor).st_size // size
+    `samples` are the keys of the first record and of each _SAMPLE_EVERY-th after it.
+    """
+
+    def __init__(self, descriptor: int, begin: int, records: list[bytes], width: int) -> None:
+        self._descriptor, self._begin = descriptor, begin
+        self._count, self._size, self._width = len(records), len(records[0]), width
+        self.samples = [record[:width] for record in islice(records, 0, None, _SAMPLE_EVERY)]
 
     def __len__(self) -> int:
         return self._count
 
-    def key(self, number: int) -> bytes:
-        """The key of one record."""
-        return os.pread(self._descriptor, self._width, number * self._size)
-
     def place(self, key: bytes) -> int:
         """The number of the first record that is not below `key`."""
-        return bisect_left(range(self._count), key, key=self.key)
+        first = max(bisect_left(self.samples, key) - 1, 0) * _SAMPLE_EVERY
+        near = self.read(first, min(first + _SAMPLE_EVERY, self._count))
+        size, width = self._size, self._width
+        return first + bisect_left(
+            range(len(near) // size), key, key=lambda number: near[number * size : number * size + width]
+        )
 
     def read(self, first: int, last: int) -> bytes:
         """The records from `first` to `last` (not included)."""
-        return os.pread(self._descriptor, (last - first) * self._size, first * self._size)
+        return os.pread(self._descriptor, (last - first) * self._size, self._begin + first * self._size)
 
 
 class Sorter:
     """Takes records of `size` octets in any order and gives them back sorted, one for each key.
 
     The key is the first `key_width` octets. Of records that share one, `choose` picks that which stays. Runs are
-    written to nameless files in `directory`. A context manager: leaving it gives the space back.
+    written to a nameless file in `directory`. A context manager: leaving it gives the space back.
     """
 
     def __init__(self, size: int, key_width: int, choose: Callable[[list[bytes]], bytes], directory: Path) -> None:
         self._size, self._width, self._choose, self._directory = size, key_width, choose, directory
         self._pending: list[bytes] = []
-        self._files: list[BinaryIO] = []
+        self._runs: list[_Run] = []
+        self._file: BinaryIO | None = None
         self._split = Struct(f"{size}s").iter_unpack
 
     def __enter__(self) -> Self:
@@ -65,8 +72,8 @@ class Sorter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pending = []
-        for file in self._files:
-            file.close()
+        if self._file is not None:
+            self._file.close()
 
     def add(self, records: list[bytes]) -> None:
         """Take some more records. Raises: OSError when the disk is full."""
@@ -76,28 +83,30 @@ class Sorter:
 
     def blobs(self) -> Iterator[bytes]:
         """All records, sorted, in pieces of whole records; to be called once, after the last `add`."""
-        if not self._files:
+        if self._runs:
+            self._spill()
+            yield from self._merged()
+        elif self._pending:
             self._pending.sort()
-            yield from map(self._joined, self._slices(self._pending))
-            return
-        self._spill()
-        yield from self._merged([_Run(file.fileno(), self._size, self._width) for file in self._files])
+            yield self._joined(self._pending)
 
     def _spill(self) -> None:
         if not self._pending:
             return
         self._pending.sort()
-        # Closed by __exit__; nameless, so that nothing is left behind by a process that is killed.
-        file = tempfile.TemporaryFile(dir=self._directory)  # noqa: SIM115
-        self._files.append(file)
-        for begin in range(0, len(self._pending), RANGE_RECORDS):
-            file.write(b"".join(self._pending[begin : begin + RANGE_RECORDS]))
-        file.flush()
+        if self._file is None:
+            # Closed by __exit__; nameless, so that nothing is left behind by a process that is killed.
+            self._file = tempfile.TemporaryFile(dir=self._directory)  # noqa: SIM115
+        begin = self._file.tell()
+        self._file.write(b"".join(self._pending))
+        self._file.flush()
+        self._runs.append(_Run(self._file.fileno(), begin, self._pending, self._width))
         self._pending = []
 
-    def _merged(self, runs: list[_Run]) -> Iterator[bytes]:
+    def _merged(self) -> Iterator[bytes]:
+        runs = self._runs
         places = [0] * len(runs)
-        for bound in (*self._bounds(runs), None):
+        for bound in (*self._bounds(), None):
             records: list[bytes] = []
             for i, run in enumerate(runs):
                 end = len(run) if bound is None else run.place(bound)
@@ -107,21 +116,11 @@ class Sorter:
             if records:
                 yield self._joined(records)
 
-    def _bounds(self, runs: list[_Run]) -> list[bytes]:
+    def _bounds(self) -> list[bytes]:
         """Keys that part the records of all runs into ranges of about RANGE_RECORDS."""
-        samples = sorted(run.key(i) for run in runs for i in range(0, len(run), _SAMPLE_EVERY))
+        samples = sorted(chain.from_iterable(run.samples for run in self._runs))
         every = RANGE_RECORDS // _SAMPLE_EVERY
         return samples[every::every]
-
-    def _slices(self, records: list[bytes]) -> Iterator[list[bytes]]:
-        """The sorted records in shorter lists that do not part those of one key."""
-        begin, width = 0, self._width
-        while begin < len(records):
-            end = begin + RANGE_RECORDS
-            while end < len(records) and records[end][:width] == records[end - 1][:width]:
-                end += 1
-            yield records[begin:end]
-            begin = end
 
     def _joined(self, records: list[bytes]) -> bytes:
         width = self._width
