@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from vouchd import files
 from vouchd.errors import AlreadyExists, ConfigError, IssuanceError, SigningError, StoreUnavailable
 from vouchd.files import (
+    MAX_BYTES,
     PUBLIC,
+    Spool,
     mapped_copy,
     read_file,
     read_secret,
@@ -164,6 +167,30 @@ def test_mapped_copy_of_any_size_within_the_limit(tmp_path, size):
     """An empty file cannot be mapped, and is read all the same."""
     (tmp_path / "large").write_bytes(b"x" * size)
     assert mapped_copy(tmp_path / "large", 8000) == b"x" * size
+
+
+@pytest.mark.parametrize("pieces", [(), (b"ab", b"c"), (b"x" * MAX_BYTES, b"y", b"z" * 100), (b"",)])
+def test_spool_has_what_was_written_last_large_or_small(pieces):
+    """In memory or in a file, the octets come back in their order, and none of those before it was cleared."""
+    spool = Spool()
+    for before in ((b"former",), (b"f" * MAX_BYTES, b"ormer"), ()):
+        for piece in (*before, *pieces):
+            spool.write(piece)
+        if before:
+            spool.clear()
+    view = spool.view()
+    assert view.readonly
+    assert view == b"".join(pieces)
+    assert spool.view() is view
+
+
+def test_spool_without_room_says_so(monkeypatch):
+    """What finds no room is an error of the family that was named."""
+    monkeypatch.setattr(files, "_LARGE_FOLDER", "/nowhere")
+    spool = Spool(ConfigError)
+    spool.write(b"small")
+    with pytest.raises(ConfigError, match="/nowhere"):
+        spool.write(b"x" * MAX_BYTES)
 
 
 def test_mapped_copy_beyond_the_limit_or_of_nothing_is_refused(tmp_path):

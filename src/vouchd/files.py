@@ -13,6 +13,7 @@ import os
 import secrets
 import stat
 import tempfile
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -68,22 +69,73 @@ def read_tail(path: Path, limit: int, *, begin: int = 0, error: type[VouchdError
 
 
 def mapped_copy(path: Path, limit: int, *, error: type[VouchdError] = StoreUnavailable) -> memoryview:
-    """The bytes of a large file, `limit` of them at most, as the map of a copy without a name: no memory of one's own.
-
-    Nobody else can reach the copy, so what was verified of it is what is used of it. Raises: `error`.
-    """
+    """The bytes of a large file, `limit` of them at most, as a spool has them. Raises: `error`."""
+    spool, copied = Spool(error), 0
     try:
-        with path.open("rb") as source, tempfile.TemporaryFile(dir=_LARGE_FOLDER) as copy:
-            copied = 0
+        with path.open("rb") as source:
             while piece := source.read(min(MAX_BYTES, limit + 1 - copied)):
-                copy.write(piece)
+                spool.write(piece)
                 copied += len(piece)
-            if copied > limit:
-                raise error(f"{path}: larger than {limit} bytes")
-            copy.flush()
-            return memoryview(mmap.mmap(copy.fileno(), 0, access=mmap.ACCESS_READ) if copied else b"")
     except OSError as problem:
         raise error(f"{path}: cannot be read: {problem.strerror or problem}", hint=READABLE) from problem
+    if copied > limit:
+        raise error(f"{path}: larger than {limit} bytes")
+    return spool.view()
+
+
+class Spool:
+    """Octets that come piece by piece; beyond 1 MiB they are in a file without a name and not in memory of one's own.
+
+    Nobody else can reach that file, so what was verified of it is what is used of it. It goes when nobody uses it.
+    """
+
+    def __init__(self, error: type[VouchdError] = StoreUnavailable) -> None:
+        """`error` is raised when the octets find no room."""
+        self._error = error
+        self._octets = bytearray()
+        self._file: BinaryIO | None = None
+        self._view: memoryview | None = None
+
+    def write(self, octets: bytes) -> None:
+        """Put them behind what is there; not after `view`. Raises: `error`."""
+        if self._file is None and len(self._octets) + len(octets) <= MAX_BYTES:
+            self._octets += octets
+            return
+        with self._room():
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(dir=_LARGE_FOLDER)  # noqa: SIM115  closed with this object
+                weakref.finalize(self, self._file.close)
+                self._file.write(self._octets)
+                self._octets.clear()
+            self._file.write(octets)
+
+    def clear(self) -> None:
+        """Begin again. Raises: `error`."""
+        self._octets.clear()
+        if self._file is not None:
+            with self._room():
+                self._file.seek(0)
+                self._file.truncate()
+
+    def view(self) -> memoryview:
+        """All octets, the same each time. Raises: `error`."""
+        if self._view is None:
+            octets = self._octets if self._file is None else self._mapped(self._file)
+            self._view = memoryview(octets).toreadonly()
+        return self._view
+
+    def _mapped(self, file: BinaryIO) -> bytes | mmap.mmap:
+        with self._room():
+            file.flush()
+            is_empty = os.fstat(file.fileno()).st_size == 0
+            return b"" if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as problem:
+            raise self._error(f"{_LARGE_FOLDER}: {problem.strerror or problem}", hint=_WRITABLE) from problem
 
 
 def read_secret(path: Path) -> bytes:

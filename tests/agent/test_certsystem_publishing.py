@@ -16,6 +16,7 @@ from tests.pkix.crls import crl_number, entry
 from tests.service.world import COMPROMISED
 from tests.serving import request_for
 
+from vouchd import files
 from vouchd.client.publishing import CRLPublisher
 from vouchd.pkix.certs import authority_id
 from vouchd.pkix.der import tlv
@@ -241,6 +242,25 @@ def test_publisher_that_hangs_up_half_way_changes_nothing(port, ca):
     assert body_of(publish(port, crl(ca))) == b"status=0\n"  # the port still serves
     (epoch,) = [one for one in port.facts()[1] if one.issuing_point.authority_id == authority_id(ca.certificate)]
     assert epoch.sequence == 1
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+def test_publisher_that_sends_chunks_is_taken(port, ca, size):
+    """A form may come in chunks of any size (RFC 9112 section 7.1), cut wherever it is."""
+    body = form(crl(ca))
+    chunks = [body[begin : begin + size] for begin in range(0, len(body), size)]
+    coded = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n"
+    start = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    assert port.send("publisher", start, coded).endswith(b"status=0\n")
+
+
+def test_publisher_whose_crl_finds_no_room_is_told_to_come_again(port, ca, monkeypatch):
+    """A full disk is no fault of the CRL: the CA is told that the same one may be taken later."""
+    monkeypatch.setattr(files, "_LARGE_FOLDER", "/nowhere")
+    body = b"crl=0" + bytes(files.MAX_BYTES) + b"&noui=true"  # the first octet of DER
+    answer = port.send("publisher", head(len(body)), body)
+    assert answer.startswith(b"HTTP/1.0 503 ")
+    assert body_of(answer).startswith(b"status=1\nerror=Temporarily unable")
 
 
 def test_publisher_of_more_than_the_limit_is_refused_unread(port):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from itertools import pairwise
 from urllib.parse import unquote_to_bytes
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vouchd.agent.certsystem.forms import _PIECE_OCTETS, parse_form
+from vouchd.agent.certsystem.forms import MAX_FIELDS, FormReader, parse_form
+from vouchd.errors import ConfigError
+from vouchd.pkix.textual import PIECE_OCTETS
 
 PIECES = (
     b"%41",
@@ -42,7 +46,7 @@ def test_form_any_value_is_decoded_as_the_standard_says(text):
 @pytest.mark.parametrize("shift", range(4))
 def test_form_longer_than_a_piece_is_decoded_alike(shift):
     """Wherever a long value is cut on the way, no escape is."""
-    value = b"a" * shift + b"%41%0a" * (_PIECE_OCTETS // 3)
+    value = b"a" * shift + b"%41%0a" * (PIECE_OCTETS // 3)
     assert parse_form(b"crl=" + value) == {"crl": unquote_to_bytes(value)}
 
 
@@ -54,3 +58,45 @@ def test_form_fields_are_told_apart_as_the_standard_says(parts):
         name, _, value = part.partition(b"=")
         expected[unquote_to_bytes(name).decode()] = unquote_to_bytes(value)
     assert parse_form(b"&".join(parts)) == expected
+
+
+FORMS = st.lists(
+    st.one_of(st.sampled_from([*PIECES, b"&", b"crl=", b"&noui=true"]), st.binary(max_size=3)), max_size=12
+)
+
+
+@given(FORMS.map(b"".join), st.lists(st.integers(0, 60), max_size=8))
+@example(b"crl=%4&%41", [5, 6])
+@example(b"a%3Db=c", [2, 3])
+def test_form_in_pieces_is_that_of_the_whole(form, cuts):
+    """Wherever a form is cut, its fields are the same, in their order, those that are given twice too."""
+    fields = []
+
+    def begin(name):
+        fields.append((name, bytearray()))
+        return fields[-1][1].extend
+
+    reader = FormReader(begin)
+    places = sorted({0, len(form), *(cut for cut in cuts if cut < len(form))})
+    for start, end in pairwise(places):
+        reader.add(form[start:end])
+    reader.close()
+    parts = [part.partition(b"=") for part in form.split(b"&") if part]
+    expected = [(plainly(name).decode("utf-8", "replace"), plainly(value)) for name, _, value in parts]
+    assert fields == expected
+    assert parse_form(form) == dict(expected)
+
+
+def plainly(text: bytes) -> bytes:
+    return unquote_to_bytes(text.replace(b"+", b" "))
+
+
+@pytest.mark.parametrize("cut", [1, 50, 1000])
+def test_form_of_too_many_fields_is_refused_wherever_it_is_cut(cut):
+    """A hundred separators are refused, and no fewer."""
+    form = b"a=1&" * MAX_FIELDS
+    for octets, is_refused in ((form[:-1], False), (form, True)):
+        with pytest.raises(ConfigError) if is_refused else nullcontext():
+            reader = FormReader(lambda _: bytearray().extend)
+            for start in range(0, len(octets), cut):
+                reader.add(octets[start : start + cut])

@@ -35,9 +35,12 @@ PUBLIC = {
 }
 
 
+LIMITS = {"vouchd.agent.headerInSec": "2", "vouchd.agent.maxBodyBytes": "300000"}
+
+
 @pytest.fixture(scope="module")
 def port(tmp_path_factory) -> AgentPort:
-    with agent_port(tmp_path_factory.mktemp("agent") / "instance", **{"vouchd.agent.headerInSec": "2"}) as port:
+    with agent_port(tmp_path_factory.mktemp("agent") / "instance", **LIMITS) as port:
         yield port
 
 
@@ -302,3 +305,11 @@ def test_parts_of_the_port_name_each_path_once(port):
     """Two routes for one method and path would hide one of them."""
     routes = [(route.method, route.path) for route in table(port)]
     assert len(routes) == len(set(routes))
+
+
+def test_body_that_is_taken_in_as_it_comes_is_refused_beyond_the_limit(port):
+    """A form of no announced length is read up to the limit of its route and no further."""
+    start = b"POST /ocsp/agent/ocsp/addCRL HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunk = b"2710\r\n" + b"a" * 10_000 + b"\r\n"
+    assert port.send("publisher", start, chunk * 30 + b"0\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+    assert port.send("publisher", start, chunk * 31 + b"0\r\n\r\n").startswith(b"HTTP/1.1 413 ")

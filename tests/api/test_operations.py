@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 
@@ -171,6 +172,22 @@ def test_crl_is_taken_served_and_given_back(api):
     assert api.get("/authorities/Site/certificates/d")["answer"] == "revoked"
     status, refused = api.ask("POST", "/crls", newer)
     assert (status, refused["error"]) == (422, "CRLStale")
+
+
+def test_crl_in_any_form_is_taken_and_what_is_none_refused(api):
+    """An upload is DER, PEM or base64; of what is neither it is said what is wrong, and of one too large that it is."""
+    for age, form in ((60, lambda der: pem_block("X509 CRL", der)), (50, base64.encodebytes)):
+        assert api.ask("POST", "/crls", form(crl(api.site, {12: None}, age=age)))[0] == 201
+    status, refused = api.ask("POST", "/crls", b"neither")
+    assert (status, refused["title"]) == (422, "not a CRL: base64 that is damaged")
+    status, refused = api.ask("POST", "/crls/preview", pem_block("CERTIFICATE", b"x"))
+    assert status == 422
+    assert refused["title"].startswith("not a CRL: 0 PEM blocks labelled X509 CRL")
+    assert api.ask("POST", "/crls", b"0" * 5000, **{"Content-Type": "text/plain"})[0] == 415
+
+
+def pem_block(label: str, der: bytes) -> bytes:
+    return f"-----BEGIN {label}-----\n{base64.encodebytes(der).decode()}-----END {label}-----\n".encode()
 
 
 def test_crl_that_no_worker_answers_from_yet_is_pending(api):

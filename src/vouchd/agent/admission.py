@@ -6,12 +6,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from vouchd.agent.routes import ANYONE, Route
+from vouchd.agent.routes import ANYONE, INTAKE, Intake, Route
 from vouchd.api.operation import Access
 from vouchd.core.facts import Caller
 from vouchd.errors import PermissionDenied, RequestError, VouchdError, outcome
@@ -22,6 +23,7 @@ _log = logging.getLogger(__name__)
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWN_SITES = frozenset({"same-origin", "none"})
+_SMALL_OCTETS = 1 << 15
 _INTERNAL = "internal error, see the log"
 # A page that needs more sets its own Content-Security-Policy; what is set already stays.
 SECURITY_HEADERS = {
@@ -91,7 +93,10 @@ class Admission:
             await in_thread(lambda: self._permission.allow(caller, action, route.path))
 
     async def _with_body(self, route: Route, request: web.Request) -> web.Request:
-        """The request with its body read, all of it and no more than the route takes."""
+        """The request with its body read or taken in, all of it and no more than the route takes."""
+        intake = None if route.intake is None else route.intake()
+        if intake is not None:
+            request[INTAKE] = intake
         if not request.body_exists:
             return request
         if (request.content_length or 0) > route.max_body_bytes:
@@ -101,10 +106,28 @@ class Admission:
             public = route.access is Access.PUBLIC
             async with asyncio.timeout(self._public_body_seconds if public else self._body_seconds):
                 # A multipart form can be read once only; who asks for it later gets what was read here.
-                await (_form(limited) if limited.content_type.startswith("multipart/") else limited.read())
+                if limited.content_type.startswith("multipart/"):
+                    await _form(limited)
+                elif intake is not None:
+                    await _take_in(limited, intake, route.max_body_bytes)
+                else:
+                    await limited.read()
         except TimeoutError:
             raise web.HTTPRequestTimeout from None
         return limited
+
+
+async def _take_in(request: web.Request, intake: Intake, limit: int) -> None:
+    """Hand the body to the intake as it comes; while one piece is taken in the next are received."""
+    octets = 0
+    while piece := await request.content.readany():
+        octets += len(piece)
+        if octets > limit:
+            raise web.HTTPRequestEntityTooLarge(limit, octets)
+        if octets <= _SMALL_OCTETS:  # a thread would cost more, and no disk is waited for
+            intake.add(piece)
+        else:
+            await in_thread(partial(intake.add, piece))
 
 
 async def _form(request: web.Request) -> None:

@@ -9,8 +9,10 @@ from aiohttp import web
 from msgspec import UNSET
 
 from vouchd.agent.admission import secured
-from vouchd.agent.routes import Handler, Route
+from vouchd.agent.routes import Handler, Route, intake_of
+from vouchd.agent.uploads import CRLUpload
 from vouchd.api import openapi
+from vouchd.api.crls import UPLOADS as CRL_UPLOADS
 from vouchd.api.model import encoded, read_json
 from vouchd.api.openapi import PROBLEM
 from vouchd.api.operation import JSON, PREFIX, Access, Call, Download, Operation
@@ -31,6 +33,7 @@ def route(operation: Operation, services: Services) -> Route:
         handler=_handler(operation, services),
         max_body_bytes=operation.max_body_bytes,
         show_error=problem,
+        intake=CRLUpload if operation.upload == CRL_UPLOADS else None,
     )
 
 
@@ -77,10 +80,10 @@ async def _body(request: web.Request, operation: Operation) -> Any:
         return None
     if request.content_type not in wanted:
         raise web.HTTPUnsupportedMediaType(reason=f"send {' or '.join(wanted)}")
+    if operation.upload == CRL_UPLOADS:
+        return intake_of(request, CRLUpload).crl
     data = await request.read()
-    if operation.body is None:
-        return data
-    return read_json(data)
+    return data if operation.body is None else read_json(data)
 
 
 async def _send(request: web.Request, download: Download) -> web.StreamResponse:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from aiohttp import web
 
@@ -20,6 +21,25 @@ from vouchd.service.permission import Action
 
 Handler = Callable[[web.Request, Caller], Awaitable[web.StreamResponse]]
 ErrorShower = Callable[[web.Request, VouchdError, int], web.StreamResponse]
+
+
+class Intake(Protocol):
+    """Takes the body of a request piece by piece while it comes in, mostly in a thread; one call at a time."""
+
+    def add(self, piece: bytes, /) -> object:
+        """The next octets."""
+
+
+INTAKE = web.RequestKey("intake", Intake)
+T = TypeVar("T", bound=Intake)
+
+
+def intake_of(request: web.Request, kind: type[T]) -> T:
+    """What has taken in the body of a request of a route with an intake of that kind."""
+    intake = request[INTAKE]
+    if not isinstance(intake, kind):  # pragma: no cover  as the route has it
+        raise TypeError(f"the route has no {kind.__name__}")
+    return intake
 
 
 ANYONE = Caller("anyone", frozenset(), "unknown")
@@ -37,7 +57,8 @@ class Route:
 
     `access` is the action whose groups are let in; the service that the handler calls records what is done. A body
     larger than `max_body_bytes` is refused unread, and no body is read before the caller was let in. `show_error`
-    renders an error (with the HTTP status that stands for it) in the form that the clients of this route read.
+    renders an error (with the HTTP status that stands for it) in the form that the clients of this route read. With
+    `intake` each request has its own that takes its body, which does not stand in memory then; but a multipart form.
     """
 
     method: str
@@ -46,3 +67,4 @@ class Route:
     handler: Handler
     max_body_bytes: int = SMALL_BODY_BYTES
     show_error: ErrorShower = plain_error
+    intake: Callable[[], Intake] | None = None

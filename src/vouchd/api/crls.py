@@ -17,6 +17,7 @@ from vouchd.core import facts
 from vouchd.core.facts import Caller, CRLRecord, Epoch, IssuingPointId
 from vouchd.core.ports import StatusStore
 from vouchd.errors import ConfigError, CRLStale, NotFound, VouchdError
+from vouchd.pkix.textual import ObjectSource
 from vouchd.service import previewing
 from vouchd.service.cover import cover_notice
 from vouchd.service.ingesting import MAX_REASON_CHARACTERS
@@ -239,13 +240,13 @@ def _is_pending(answer: Accepted) -> bool:
     return not answer.served
 
 
-def _require_size(services: Services, crl: bytes) -> None:
+def _require_size(services: Services, crl: ObjectSource) -> None:
     limit = services.settings.max_crl_bytes
     if len(crl) > limit:
         raise ConfigError(f"larger than {limit} bytes", hint="vouchd.crl.maxBytes in CS.cfg sets the limit")
 
 
-def take_crl(services: Services, crl: bytes, origin: str, caller: Caller) -> tuple[Epoch, ...]:
+def take_crl(services: Services, crl: ObjectSource, origin: str, caller: Caller) -> tuple[Epoch, ...]:
     """Take a CRL in, while nobody else does; the epochs that it made.
 
     Raises: ConfigError when it is larger than the settings allow; what `Ingesting.accept_crl` does.

@@ -44,6 +44,7 @@ from vouchd.instance.locking import ingest_lock
 from vouchd.pkix import certs
 from vouchd.pkix.crl import read_header
 from vouchd.pkix.der import Buffer
+from vouchd.pkix.textual import ObjectSource
 from vouchd.service.arrivals import Received, recipients
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting
@@ -205,7 +206,7 @@ class ForwardedIngesting(Ingesting):
         self._following = following
         self._connect_master = connect
 
-    def accept_crl(self, crl: Buffer, origin: str, caller: Caller, at: int) -> tuple[Epoch, ...]:
+    def accept_crl(self, crl: ObjectSource, origin: str, caller: Caller, at: int) -> tuple[Epoch, ...]:
         """See Ingesting. Raises: also ClientError when the master cannot be asked; nothing was changed then."""
         arrival = Received.of(crl, origin, at)
         self._rights.allow(caller, Action.ADD_CRL, arrival.sha256)

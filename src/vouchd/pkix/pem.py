@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -15,14 +16,14 @@ from cryptography.hazmat.primitives.serialization.pkcs7 import load_der_pkcs7_ce
 
 from vouchd.pkix.certs import is_issued_by, load_certificate, name_text
 from vouchd.pkix.der import SEQUENCE, Buffer, read_tlv
+from vouchd.pkix.textual import PIECE_OCTETS, Base64Decoder, BlockSplitter, Memory, ObjectReader, ObjectSource
 
 CRL_LABELS = ("X509 CRL", "CERTIFICATE REVOCATION LIST")
 PLAIN_LABEL = "CERTIFICATE"
 CERTIFICATE_LABELS = (PLAIN_LABEL, "X509 CERTIFICATE", "TRUSTED CERTIFICATE")
 
 _SEQUENCE = b"\x30"
-_BEGIN, _DASHES, _LABEL_BYTES = b"-----BEGIN ", b"-----", 64
-_BLANKS = b" \t\r\n"
+_BEGIN = b"-----BEGIN "
 
 
 def blocks(data: Buffer, wanted_labels: tuple[str, ...]) -> Iterator[bytes]:
@@ -41,23 +42,20 @@ def labels(text: bytes) -> set[str]:
     return {label.decode("ascii", "replace") for label, _ in _all_blocks(text)}
 
 
-def single(data: Buffer, wanted_labels: tuple[str, ...]) -> Buffer:
+def single(data: ObjectSource, wanted_labels: tuple[str, ...]) -> Buffer:
     """The one object in `data`: DER comes back as it is, uncopied; PEM and bare base64 are decoded.
 
-    Raises: ValueError when there is none, or more than one.
+    What a reader of such an object has taken in comes back as well. Raises: ValueError when there is none, or more than
+    one.
     """
+    if isinstance(data, ObjectReader):
+        return data.object()
     if data[:1] == _SEQUENCE:
         return data
-    text = bytes(data)
-    if _BEGIN not in text:
-        decoded = _decoded(text)
-        if decoded[:1] != _SEQUENCE:
-            raise ValueError("neither DER nor PEM nor base64")
-        return decoded
-    objects = list(blocks(text, wanted_labels))
-    if len(objects) != 1:
-        raise ValueError(f"{len(objects)} PEM blocks labelled {' or '.join(wanted_labels)} where one is expected")
-    return objects[0]
+    reader = ObjectReader(wanted_labels, Memory())
+    for begin in range(0, len(data), PIECE_OCTETS):
+        reader.add(bytes(data[begin : begin + PIECE_OCTETS]))
+    return reader.object()
 
 
 def as_pem(certificate_der: bytes) -> str:
@@ -68,23 +66,21 @@ def as_pem(certificate_der: bytes) -> str:
 
 
 def _all_blocks(text: bytes) -> Iterator[tuple[bytes, bytes]]:
-    start = text.find(_BEGIN)
-    while start >= 0:
-        start += len(_BEGIN)
-        label_end = text.find(_DASHES, start, start + _LABEL_BYTES)
-        label = text[start:label_end]
-        end = text.find(b"-----END " + label + _DASHES, label_end) if label_end >= 0 else -1
-        if end < 0:
-            raise ValueError("a PEM block without its end")
-        yield label, text[label_end + len(_DASHES) : end]
-        start = text.find(_BEGIN, end)
+    splitter, body = BlockSplitter(), bytearray()
+    for part in chain(splitter.add(text), splitter.close()):
+        if part.label is not None:
+            body += part.text
+            if part.ends:
+                yield part.label, bytes(body)
+                body.clear()
 
 
 def _decoded(text: bytes) -> bytes:
-    try:
-        return base64.b64decode(text.translate(None, _BLANKS), validate=True)
-    except ValueError as error:
-        raise ValueError("base64 that is damaged") from error
+    memory = Memory()
+    decoder = Base64Decoder(memory.write)
+    decoder.add(text)
+    decoder.close()
+    return memory.view()
 
 
 # THE reader of certificates as CAs and people hand them out: one or a bundle, in PEM with any of its headers, DER, bare

@@ -14,6 +14,7 @@ from vouchd.errors import CRLRejected
 from vouchd.pkix import certs, names, pem
 from vouchd.pkix.crl import MAX_CRL_BYTES, CRLHeader, read_header
 from vouchd.pkix.der import Buffer
+from vouchd.pkix.textual import ObjectSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,8 @@ class Received:
     at: int
 
     @classmethod
-    def of(cls, crl: Buffer, origin: str, at: int) -> Received:
-        """What came in as DER, which is not copied, as PEM or as base64.
+    def of(cls, crl: ObjectSource, origin: str, at: int) -> Received:
+        """What came in as DER, which is not copied, as PEM or as base64; or what has read it as it came in.
 
         Raises: CRLRejected when it is no CRL in any form.
         """

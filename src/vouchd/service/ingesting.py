@@ -24,6 +24,7 @@ from vouchd.errors import (
 )
 from vouchd.pkix.crl_entries import oddities
 from vouchd.pkix.der import Buffer
+from vouchd.pkix.textual import ObjectSource
 from vouchd.service.arrivals import NOTHING_KEPT, Received, Recipient, Retention, next_epoch, recipients
 from vouchd.service.indexing import Indexing
 from vouchd.service.permission import Action, Permission
@@ -62,7 +63,7 @@ class Ingesting:
         self._retention = retention
         self._tracing = tracing
 
-    def accept_crl(self, crl: Buffer, origin: str, caller: Caller, at: int) -> tuple[Epoch, ...]:
+    def accept_crl(self, crl: ObjectSource, origin: str, caller: Caller, at: int) -> tuple[Epoch, ...]:
         """Take a CRL (DER, PEM or base64, full or delta) received at POSIX time `at`; returns the new epochs.
 
         There is one epoch, or for an indirect CRL one of each CA that it is for. `crl` may be a view of a mapped file.
@@ -118,7 +119,9 @@ class Ingesting:
             return {}
         return {place: (arrival, epoch) for place, arrival, epoch in ready.values()}
 
-    def accept_lower_number(self, crl: Buffer, origin: str, caller: Caller, at: int, reason: str) -> tuple[Epoch, ...]:
+    def accept_lower_number(
+        self, crl: ObjectSource, origin: str, caller: Caller, at: int, reason: str
+    ) -> tuple[Epoch, ...]:
         """Take a complete CRL although its number is lower than what has been in use; for administrators.
 
         A number that went up by mistake would lock the CA out for ever. This once thisUpdate decides which CRL is

@@ -16,6 +16,7 @@ from vouchd.errors import CRLError, NotFound
 from vouchd.pkix.der import Buffer
 from vouchd.pkix.names import readable
 from vouchd.pkix.scope import Scope
+from vouchd.pkix.textual import ObjectSource
 from vouchd.service.arrivals import Received, Recipient, next_epoch, recipients
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import require_not_retired
@@ -126,7 +127,7 @@ class Previewing:
         lost = min((self._indexing.difference(epoch, one)[0] for one in rest), default=entries)
         return Retirement(authority, epoch, entries, lost, _covered(authority, ours), _covered(authority, rest))
 
-    def preview(self, crl: Buffer, caller: Caller, at: int, *, lower_number: bool = False) -> Preview:
+    def preview(self, crl: ObjectSource, caller: Caller, at: int, *, lower_number: bool = False) -> Preview:
         """What accepting the CRL (DER, PEM or base64) at POSIX time `at` would change; no facts change.
 
         With `lower_number` as an administrator takes one, whose number went up by mistake before. Raises: CRLRejected

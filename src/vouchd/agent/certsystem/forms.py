@@ -1,22 +1,27 @@
-"""The fields of a form as publishers and scripts send them, up to hundreds of megabytes."""
+"""The fields of a form as publishers and scripts send them, up to hundreds of megabytes.
+
+They are decoded as they come in: a CRL of a form never stands there as it was sent.
+"""
 
 from __future__ import annotations
 
 import binascii
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
 
+from vouchd.agent.uploads import CRLUpload
 from vouchd.errors import ConfigError
+from vouchd.pkix.textual import PIECE_OCTETS
 from vouchd.threads import in_thread
 
 MAX_FIELDS = 100
+Taker = Callable[[bytes], object]
 
-_PIECE_OCTETS = 1 << 20
-# A `%` that begins no escape: it stands for itself.
-_PLAIN = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_LINE_ENDS = (b"\n", b"\r")
+_QUOTED_PRINTABLE = bytes.maketrans(b"%+", b"= ")
 
 
 async def form_fields(request: web.Request) -> Mapping[str, bytes]:
@@ -24,7 +29,7 @@ async def form_fields(request: web.Request) -> Mapping[str, bytes]:
 
     Both kinds of form are read: urlencoded, whatever Content-Type says, and multipart. Raises: ConfigError.
     """
-    fields = {name: value.encode("utf-8", "replace") for name, value in request.query.items()}
+    fields = _of_query(request)
     if request.content_type.startswith("multipart/"):
         for name, value in (await request.post()).items():
             fields[name] = await in_thread(value.file.read) if isinstance(value, web.FileField) else _octets(value)
@@ -35,44 +40,150 @@ async def form_fields(request: web.Request) -> Mapping[str, bytes]:
     return fields
 
 
+def _of_query(request: web.Request) -> dict[str, bytes]:
+    return {name: value.encode("utf-8", "replace") for name, value in request.query.items()}
+
+
 def parse_form(body: bytes) -> dict[str, bytes]:
     """The fields of a urlencoded form (WHATWG URL, section 5.1). Raises: ConfigError."""
-    if body.count(b"&") >= MAX_FIELDS:
-        raise ConfigError(f"a form of more than {MAX_FIELDS} fields")
-    fields: dict[str, bytes] = {}
-    begin = 0
-    while begin < len(body):  # by positions, so that a value of a hundred megabytes is copied once
-        end = body.find(b"&", begin) % (len(body) + 1)
-        middle = body.find(b"=", begin, end)
-        name_end = end if middle < 0 else middle
-        if begin < end:
-            fields[_decoded(body[begin:name_end]).decode("utf-8", "replace")] = _decoded(body[name_end + 1 : end])
-        begin = end + 1
-    return fields
+    fields: dict[str, bytearray] = {}
+
+    def begin(name: str) -> Taker:
+        fields[name] = value = bytearray()
+        return value.extend
+
+    reader = FormReader(begin)
+    for start in range(0, len(body), PIECE_OCTETS):
+        reader.add(body[start : start + PIECE_OCTETS])
+    reader.close()
+    return {name: bytes(value) for name, value in fields.items()}
+
+
+class FormReader:
+    """Reads a urlencoded form piece by piece; `begin` is called with the name of each field, for who takes its value.
+
+    However the form is cut, names and values are those of the whole.
+    """
+
+    def __init__(self, begin: Callable[[str], Taker]) -> None:
+        self._begin = begin
+        self._separators = 0
+        self._name = bytearray()
+        self._take: Taker | None = None  # the value of the field, whose name is complete
+        self._escape = b""  # the beginning of one, cut by the end of a piece
+
+    def add(self, piece: bytes) -> None:
+        """The next octets. Raises: ConfigError when there are too many fields; what takers raise."""
+        self._separators += piece.count(b"&")
+        if self._separators >= MAX_FIELDS:
+            raise ConfigError(f"a form of more than {MAX_FIELDS} fields")
+        first, *others = piece.split(b"&")
+        self._part(first)
+        for part in others:
+            self.close()
+            self._part(part)
+
+    def close(self) -> None:
+        """The field that came last is complete."""
+        if self._take is not None:
+            self._take(_decoded(self._escape))
+        elif self._name:
+            self._begin_value()
+        self._name.clear()
+        self._take, self._escape = None, b""
+
+    def _part(self, text: bytes) -> None:
+        """Some of a field, in which there is no `&`."""
+        if self._take is None:
+            name, equals, text = text.partition(b"=")
+            self._name += name
+            if not equals:
+                return
+            self._take = self._begin_value()
+        text = self._escape + text
+        cut = text.rfind(b"%", max(len(text) - 2, 0))
+        self._escape, text = (b"", text) if cut < 0 else (text[cut:], text[:cut])
+        if text:
+            self._take(_decoded(text))
+
+    def _begin_value(self) -> Taker:
+        return self._begin(_decoded(bytes(self._name)).decode("utf-8", "replace"))
 
 
 def _decoded(text: bytes) -> bytes:
     """The octets of a name or value.
 
     Quoted-printable has the same escapes behind another sign, and its decoder is in C: a CRL of a million entries in
-    base64 has three million escapes. That one has a meaning of its own for a sign that begins no escape, so such text,
-    which no program sends, is decoded by the slow one.
+    base64 has three million escapes. Each takes two octets away there, and whatever else begins with its sign less, but
+    for what it has at the end of a line; so it shows whether the text was one of escapes alone. If not, which no
+    program sends, it is decoded by the slow one.
     """
-    text = text.replace(b"+", b" ")
-    if _PLAIN.search(text):
-        return unquote_to_bytes(text)
-    return b"".join(_unescaped(text)) if b"%" in text else text
+    escapes = text.count(b"%")
+    if not escapes:
+        return text.replace(b"+", b" ")
+    octets = binascii.a2b_qp(text.replace(b"=", b"=3D").translate(_QUOTED_PRINTABLE))
+    if len(octets) == len(text) - 2 * escapes and not any(end in text and b"%" + end in text for end in _LINE_ENDS):
+        return octets
+    return unquote_to_bytes(text.replace(b"+", b" "))
 
 
-def _unescaped(text: bytes) -> Iterator[bytes]:
-    """The octets of text whose every `%` begins an escape, in pieces: all that is needed on the way is of one piece."""
-    begin = 0
-    while begin < len(text):
-        end = begin + _PIECE_OCTETS
-        cut = text.rfind(b"%", end - 2, end)  # an escape that would be cut goes into the next piece
-        piece = text[begin : cut if cut > begin else end]
-        yield binascii.a2b_qp(piece.replace(b"=", b"=3D").replace(b"%", b"="))
-        begin += len(piece)
+class CRLForm:
+    """A form with a CRL in its field `crl`, which is decoded and put aside as it comes in (see Intake).
+
+    Of the other fields those of `names` are kept.
+    """
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+        self._upload: CRLUpload | None = None
+        self._fields: dict[str, bytearray] = {}
+        self._reader = FormReader(self._begin)
+        self._wrong: ConfigError | None = None
+
+    def add(self, piece: bytes) -> None:
+        """See Intake; what is wrong is told at the end, when its sender listens."""
+        if self._wrong is None:
+            try:
+                self._reader.add(piece)
+            except ConfigError as error:
+                self._wrong = error
+
+    async def read(self, request: web.Request) -> tuple[dict[str, bytes], CRLUpload]:
+        """The fields as `form_fields` has them, and the CRL, after the body was taken in. Raises: ConfigError."""
+        if self._wrong is not None:
+            raise self._wrong
+        self._reader.close()
+        fields = _of_query(request)
+        crl = fields.pop("crl", b"")
+        if request.content_type.startswith("multipart/"):
+            await self._read_multipart(request)
+        upload = self._upload
+        if upload is None:
+            upload = CRLUpload()
+            upload.add(crl)
+        return fields | {name: bytes(value) for name, value in self._fields.items()}, upload
+
+    async def _read_multipart(self, request: web.Request) -> None:
+        for name, value in (await request.post()).items():
+            take = self._begin(name)
+            if isinstance(value, web.FileField):
+                while piece := await in_thread(partial(value.file.read, PIECE_OCTETS)):
+                    await in_thread(partial(take, piece))
+            else:
+                take(_octets(value))
+
+    def _begin(self, name: str) -> Taker:
+        if name == "crl":
+            self._upload = CRLUpload()
+            return self._upload.add
+        value = bytearray()
+        if name in self._names:
+            self._fields[name] = value
+        return value.extend if name in self._names else _drop
+
+
+def _drop(_: bytes) -> None:
+    """Keep nothing."""
 
 
 def _octets(value: str | bytes | bytearray) -> bytes:

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from vouchd.agent.certsystem.forms import form_fields
+from vouchd.agent.certsystem.forms import CRLForm
 from vouchd.agent.certsystem.xml import Result, failed, page_response, wants_html, wants_xml, xml_response
-from vouchd.agent.routes import Route
+from vouchd.agent.routes import Route, intake_of
 from vouchd.api.crls import take_crl
 from vouchd.api.operation import PENDING_STATUS
 from vouchd.api.services import Services
@@ -38,11 +38,11 @@ def routes(services: Services, path: str) -> tuple[Route, ...]:
     """The one route of publishing."""
 
     async def add_crl(request: web.Request, caller: Caller) -> web.StreamResponse:
-        fields = await form_fields(request)
+        fields, upload = await intake_of(request, CRLForm).read(request)
         origin = f"addCRL {caller.origin}"
         try:
-            crl = fields.get("crl", b"")
-            if not crl or crl.isspace():
+            crl = upload.crl
+            if crl.is_blank:
                 raise ConfigError("Missing CRL.")
             epochs = await in_thread(lambda: take_crl(services, crl, origin, caller))
         except VouchdError as error:
@@ -52,7 +52,8 @@ def routes(services: Services, path: str) -> tuple[Route, ...]:
         return _closing(_acceptance(fields, served=served))
 
     limit = services.settings.agent.max_body_bytes
-    return (Route("POST", path, Action.ADD_CRL, add_crl, max_body_bytes=limit, show_error=_show_error),)
+    route = Route("POST", path, Action.ADD_CRL, add_crl, limit, _show_error, lambda: CRLForm("noui", "xml"))
+    return (route,)
 
 
 def _acceptance(fields: Mapping[str, bytes], *, served: bool) -> web.Response:

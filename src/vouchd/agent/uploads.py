@@ -1,0 +1,31 @@
+"""A CRL that is sent to the agent port: decoded as it comes in, and put aside where it is no memory of one's own."""
+
+from __future__ import annotations
+
+from vouchd.errors import StoreUnavailable
+from vouchd.files import Spool
+from vouchd.pkix.pem import CRL_LABELS
+from vouchd.pkix.textual import ObjectReader
+
+
+class CRLUpload:
+    """A CRL in DER, PEM or base64 (see Intake)."""
+
+    def __init__(self) -> None:
+        self._reader = ObjectReader(CRL_LABELS, Spool())
+        self._wrong: StoreUnavailable | None = None
+
+    def add(self, piece: bytes) -> None:
+        """See Intake; that there was no room for it is told at the end."""
+        if self._wrong is None:
+            try:
+                self._reader.add(piece)
+            except StoreUnavailable as error:
+                self._wrong = error
+
+    @property
+    def crl(self) -> ObjectReader:
+        """What came, for who takes CRLs in. Raises: StoreUnavailable."""
+        if self._wrong is not None:
+            raise self._wrong
+        return self._reader
