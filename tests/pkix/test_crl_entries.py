@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,8 +12,8 @@ from tests.pkix.crls import INDIRECT, certificate_issuer, crl, entry, extension,
 
 from vouchd.errors import CRLRejected
 from vouchd.pkix import crl_entries
-from vouchd.pkix.crl import read_header
-from vouchd.pkix.crl_entries import _Scanner, entries, oddities, packed_entries
+from vouchd.pkix.crl import Span, read_header
+from vouchd.pkix.crl_entries import _ODD, _ODD_IN_COMPLETE, _Scanner, entries, oddities, packed_entries
 from vouchd.pkix.crl_pattern import EntryPattern
 from vouchd.pkix.der import tlv
 from vouchd.pkix.packed import WIDEST, LayoutTooNarrow, RecordLayout
@@ -281,3 +283,28 @@ def test_quick_way_refuses_what_the_strict_one_refuses(data):
     place = der.index(entry(b"\x05")) + data.draw(st.integers(0, sum(map(len, listing)) * 3 - 1))
     der[place] = data.draw(st.integers(0, 255))
     assert quickly(bytes(der)) == strictly(bytes(der))
+
+
+PIECES_OF_ENTRIES = (
+    *(some for odd in ODD_ENTRIES.values() for some in odd),
+    entry(b"\x06", reason(1)),
+    extension(b"\x15", b"\x0a\x01\x08", critical=True)[2:],
+    crls.TIME,
+    b"\x55\x1d\x15",
+    b"\x04\x03\x0a\x01",
+    b"\x01\x01\xff",
+    b"Z",
+    b"\x30\x00",
+    b"250601",
+    b"\x17",
+    b"\x0f",
+    b"\x07",
+)
+
+
+@given(st.lists(st.sampled_from(PIECES_OF_ENTRIES), max_size=8).map(b"".join), st.booleans())
+def test_oddities_are_those_that_each_pattern_finds_by_itself(listed, is_delta):
+    """The look that spares the others misses none of what they find, whatever stands around it."""
+    header = replace(read_header(crl()), entries=Span(0, len(listed)), base_crl_number=1 if is_delta else None)
+    kinds = _ODD if is_delta else _ODD | _ODD_IN_COMPLETE
+    assert oddities(listed, header) == tuple(words for words, pattern in kinds.items() if pattern.search(listed))

@@ -16,6 +16,7 @@ from vouchd.agent.routes import ANYONE, INTAKE, Intake, Route
 from vouchd.api.operation import Access
 from vouchd.core.facts import Caller
 from vouchd.errors import PermissionDenied, RequestError, VouchdError, outcome
+from vouchd.pkix.textual import PIECE_OCTETS
 from vouchd.service.permission import READINGS, Action, Permission
 from vouchd.threads import in_thread
 
@@ -118,16 +119,21 @@ class Admission:
 
 
 async def _take_in(request: web.Request, intake: Intake, limit: int) -> None:
-    """Hand the body to the intake as it comes; while one piece is taken in the next are received."""
-    octets = 0
+    """Hand the body to the intake as it comes; while some of it is taken in what follows is received."""
+    octets, batch = 0, bytearray()
+    request.content.set_read_chunk_size(PIECE_OCTETS)
     while piece := await request.content.readany():
         octets += len(piece)
         if octets > limit:
             raise web.HTTPRequestEntityTooLarge(limit, octets)
-        if octets <= _SMALL_OCTETS:  # a thread would cost more, and no disk is waited for
-            intake.add(piece)
-        else:
-            await in_thread(partial(intake.add, piece))
+        batch += piece
+        if len(batch) >= PIECE_OCTETS:
+            await in_thread(partial(intake.add, bytes(batch)))
+            batch.clear()
+    if octets <= _SMALL_OCTETS:  # a thread would cost more, and no disk is waited for
+        intake.add(bytes(batch))
+    else:
+        await in_thread(partial(intake.add, bytes(batch)))
 
 
 async def _form(request: web.Request) -> None:

@@ -135,12 +135,22 @@ _ODD_IN_COMPLETE: Final = {
         rb"\x55\x1d\x15(?:\x01\x01[\x00\xff])?\x04\x03\x0a\x01\x08"
     )
 }
+# One of these is in any list with something odd: three looks at a list of millions in place of five.
+_PERHAPS_ODD: Final = (
+    re.compile(rb"Z\x30\x00(?<=[0-9]{6}Z\x30\x00)"),
+    re.compile(rb"\x17[\x0b\x0f\x11][0-9]{10}"),
+    re.compile(
+        rb"\x55\x1d(?:\x15(?:\x04|\x01\x01[\x00\xff]\x04)\x03\x0a\x01[\x07\x08\x0b-\xff]|\x18\x04.[^\x18])", re.DOTALL
+    ),
+)
 
 
 def oddities(crl: Buffer, header: CRLHeader) -> tuple[str, ...]:
     """What is odd in the entries of a CRL that can be read, in words; empty when nothing is."""
     kinds = _ODD if header.is_delta else _ODD | _ODD_IN_COMPLETE
     listed = memoryview(crl)[header.entries.start : header.entries.end]
+    if not any(pattern.search(listed) for pattern in _PERHAPS_ODD):
+        return ()
     return tuple(words for words, pattern in kinds.items() if pattern.search(listed))
 
 
