@@ -11,11 +11,12 @@ from tests.pki import CA, HOUR, NOW, shared_key
 from tests.service.recording import ADMIN, AGENT, PUBLISHER
 from tests.service.world import World, partition, point
 
-from vouchd.core.facts import CompromisedAnswer
+from vouchd.core.facts import CompromisedAnswer, Group
 from vouchd.errors import CRLQuarantined, VouchdError
 from vouchd.service.authorities import NewAuthority
 from vouchd.service.ingesting import Ingesting
 from vouchd.service.permission import Permission
+from vouchd.service.users import Users
 
 LAB = CA.create("Lab CA")
 RENEWED = CA.create("Lab CA", key=shared_key("EC", 5))
@@ -256,3 +257,34 @@ def test_steps_of_a_crl_are_told_with_what_they_were_on(world, ca):
             (sha256(crl), "received", {"origin": "push", "octets": len(crl)}),
         ]
         tracing.steps.clear()
+
+
+def test_what_is_done_to_a_user_is_recorded_with_what_it_is_then(world):
+    """The right to it by the user's id; then the operation, and groups, certificates and state as they are now."""
+    users, alice, again = Users(world.store, Permission(world.audit), world.audit), LAB.issue("Alice"), LAB.issue("Al")
+    shown = [sha256(one.der)[:16] for one in (alice, again)]
+    groups = "Auditors, Trusted Managers"
+    acts = [
+        ("add user", "add", lambda: users.add("al", ADMIN, groups=[Group.AUDITORS], certificates=[alice.pem])),
+        ("change user", "add certificate", lambda: users.add_certificate("al", again.der, ADMIN)),
+        ("change user", "remove certificate", lambda: users.remove_certificate("al", shown[0], ADMIN)),
+        (
+            "change user",
+            "groups, disable",
+            lambda: users.change("al", ADMIN, groups=[Group.TRUSTED_MANAGERS, Group.AUDITORS], enabled=False),
+        ),
+        ("change user", "enable", lambda: users.change("al", ADMIN, enabled=True)),
+        ("remove user", "remove", lambda: users.remove("al", ADMIN)),
+    ]
+    states = [
+        ("Auditors", shown[:1], 1),
+        ("Auditors", shown, 1),
+        ("Auditors", shown[1:], 1),
+        (groups, shown[1:], 0),
+        (groups, shown[1:], 1),
+        (groups, shown[1:], 1),
+    ]
+    for (action, operation, act), (now_in, certificates, enabled) in zip(acts, states, strict=True):
+        act()
+        detail = {"operation": operation, "user": "al", "groups": now_in, "certificates": ", ".join(certificates)}
+        assert log(world) == [allowed(action, "al"), ("CONFIG_ROLE", "success", detail | {"enabled": enabled})]
