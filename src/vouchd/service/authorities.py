@@ -295,10 +295,6 @@ class Authorities:
             _ADDED, caller, "success", ca=authority.id, subject=subject, certificates=count, changes=said
         )
 
-    def draft(self, certificate: Buffer, *, label: str = "", signer: str = "") -> Authority:
-        """The CA as `add` would leave it; nothing is stored. Raises: ConfigError."""
-        return self._drafted(certificate, label, signer)[0]
-
     def unite_all(self, caller: Caller) -> None:
         """Make one CA of each name out of those that an earlier version of this program kept apart, one a key.
 
@@ -322,7 +318,7 @@ class Authorities:
                 )
 
     def _drafted(
-        self, certificate: Buffer, label: str, signer: str, *, trusted: bool = False
+        self, certificate: Buffer, label: str, signer: str, *, trusted: bool
     ) -> tuple[Authority, dict[str, Buffer]]:
         certificate_der, parsed = read_certificate(certificate, MAX_CERTIFICATE_BYTES)
         namesakes = self._namesakes(certs.subject_der(parsed))
