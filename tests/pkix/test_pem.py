@@ -6,6 +6,7 @@ import base64
 
 import pytest
 
+from vouchd.files import Spool
 from vouchd.pkix import pem
 
 DER = b"\x30\x82\x01\x00" + bytes(256)
@@ -66,3 +67,12 @@ def test_blocks_several_in_order():
     """A bundle gives its blocks one after the other."""
     data = block("CERTIFICATE", DER) + block("X509 CRL", DER) + block("CERTIFICATE", OTHER)
     assert list(pem.blocks(data, pem.CERTIFICATE_LABELS)) == [DER, OTHER]
+
+
+def test_blocks_that_are_large_are_decoded_each_into_a_storage_of_its_own():
+    """A bundle of CRLs of some megabytes is read piece by piece, and is what it is as a whole."""
+    large = b"\x30" + bytes(range(256)) * 5000
+    data = block("X509 CRL", large) + block("CERTIFICATE", OTHER) + block("X509 CRL", DER, "\r\n")
+    assert list(pem.stored_blocks(memoryview(data), pem.CRL_LABELS, Spool)) == [large, DER]
+    assert pem.single(base64.encodebytes(large), pem.CRL_LABELS, Spool) == large
+    assert pem.labels(data) == {"X509 CRL", "CERTIFICATE"}

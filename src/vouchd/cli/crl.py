@@ -22,7 +22,7 @@ from vouchd.cli.options import (
 from vouchd.cli.progress import working
 from vouchd.cli.serving import WaitOption, seconds_to_wait, warn_unserved
 from vouchd.errors import ConfigError, CRLRejected, CRLStale, PermissionDenied, VouchdError, outcome
-from vouchd.files import write_new
+from vouchd.files import Spool, write_new
 from vouchd.pkix import names as dn
 from vouchd.pkix import pem
 from vouchd.pkix.crl import MAX_CRL_BYTES, read_header
@@ -158,7 +158,7 @@ def _crls(data: Buffer) -> Iterator[Buffer]:
         yield data
         return
     try:
-        blocks = list(pem.blocks(data, pem.CRL_LABELS))
+        blocks = list(pem.stored_blocks(data, pem.CRL_LABELS, Spool))
     except ValueError as error:
         raise CRLRejected(str(error)) from error
     if not blocks:

@@ -6,9 +6,8 @@ A CA of the Certificate System writes `CERTIFICATE REVOCATION LIST` where RFC 74
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -16,7 +15,16 @@ from cryptography.hazmat.primitives.serialization.pkcs7 import load_der_pkcs7_ce
 
 from vouchd.pkix.certs import is_issued_by, load_certificate, name_text
 from vouchd.pkix.der import SEQUENCE, Buffer, read_tlv
-from vouchd.pkix.textual import PIECE_OCTETS, Base64Decoder, BlockSplitter, Memory, ObjectReader, ObjectSource
+from vouchd.pkix.textual import (
+    PIECE_OCTETS,
+    Base64Decoder,
+    BlockSplitter,
+    Memory,
+    ObjectReader,
+    ObjectSource,
+    Part,
+    Storage,
+)
 
 CRL_LABELS = ("X509 CRL", "CERTIFICATE REVOCATION LIST")
 PLAIN_LABEL = "CERTIFICATE"
@@ -31,19 +39,31 @@ def blocks(data: Buffer, wanted_labels: tuple[str, ...]) -> Iterator[bytes]:
 
     Raises: ValueError at a block that has no end or is not base64.
     """
+    return map(bytes, stored_blocks(data, wanted_labels, Memory))
+
+
+def stored_blocks(data: Buffer, wanted_labels: tuple[str, ...], storage: Callable[[], Storage]) -> Iterator[Buffer]:
+    """The same where `data` may be large: each is decoded into a storage of its own. Raises: also what that does."""
     wanted = {label.encode() for label in wanted_labels}
-    for label, body in _all_blocks(bytes(data)):
-        if label in wanted:
-            yield _decoded(body)
+    for part in _parts_of_blocks(data):
+        if part.label not in wanted:
+            continue
+        if part.begins:
+            stored = storage()
+            decoder = Base64Decoder(stored.write)
+        decoder.add(part.text)
+        if part.ends:
+            decoder.close()
+            yield stored.view()
 
 
 def labels(text: bytes) -> set[str]:
     """The labels of the PEM blocks in `text`. Raises: ValueError at a block that has no end."""
-    return {label.decode("ascii", "replace") for label, _ in _all_blocks(text)}
+    return {part.label.decode("ascii", "replace") for part in _parts_of_blocks(text) if part.label is not None}
 
 
-def single(data: ObjectSource, wanted_labels: tuple[str, ...]) -> Buffer:
-    """The one object in `data`: DER comes back as it is, uncopied; PEM and bare base64 are decoded.
+def single(data: ObjectSource, wanted_labels: tuple[str, ...], storage: Callable[[], Storage] = Memory) -> Buffer:
+    """The one object in `data`: DER comes back as it is, uncopied; PEM and bare base64 are decoded into `storage`.
 
     What a reader of such an object has taken in comes back as well. Raises: ValueError when there is none, or more than
     one.
@@ -52,9 +72,9 @@ def single(data: ObjectSource, wanted_labels: tuple[str, ...]) -> Buffer:
         return data.object()
     if data[:1] == _SEQUENCE:
         return data
-    reader = ObjectReader(wanted_labels, Memory())
-    for begin in range(0, len(data), PIECE_OCTETS):
-        reader.add(bytes(data[begin : begin + PIECE_OCTETS]))
+    reader = ObjectReader(wanted_labels, storage())
+    for piece in _pieces(data):
+        reader.add(piece)
     return reader.object()
 
 
@@ -65,22 +85,16 @@ def as_pem(certificate_der: bytes) -> str:
     return "\n".join(["-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""])
 
 
-def _all_blocks(text: bytes) -> Iterator[tuple[bytes, bytes]]:
-    splitter, body = BlockSplitter(), bytearray()
-    for part in chain(splitter.add(text), splitter.close()):
-        if part.label is not None:
-            body += part.text
-            if part.ends:
-                yield part.label, bytes(body)
-                body.clear()
+def _parts_of_blocks(data: Buffer) -> Iterator[Part]:
+    splitter = BlockSplitter()
+    for piece in _pieces(data):
+        yield from splitter.add(piece)
+    yield from splitter.close()
 
 
-def _decoded(text: bytes) -> bytes:
-    memory = Memory()
-    decoder = Base64Decoder(memory.write)
-    decoder.add(text)
-    decoder.close()
-    return memory.view()
+def _pieces(data: Buffer) -> Iterator[bytes]:
+    for begin in range(0, len(data), PIECE_OCTETS):
+        yield bytes(data[begin : begin + PIECE_OCTETS])
 
 
 # THE reader of certificates as CAs and people hand them out: one or a bundle, in PEM with any of its headers, DER, bare

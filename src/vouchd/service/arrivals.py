@@ -11,6 +11,7 @@ from vouchd.core.acceptance import judge
 from vouchd.core.facts import Authority, CRLRecord, Epoch, IssuingPointId
 from vouchd.core.key_history import crl_issuers
 from vouchd.errors import CRLRejected
+from vouchd.files import Spool
 from vouchd.pkix import certs, names, pem
 from vouchd.pkix.crl import MAX_CRL_BYTES, CRLHeader, read_header
 from vouchd.pkix.der import Buffer
@@ -36,7 +37,7 @@ class Received:
         if len(crl) > 2 * MAX_CRL_BYTES:
             raise CRLRejected(f"{len(crl)} bytes are too many for a CRL", hint="publish partitioned CRLs")
         try:
-            der = pem.single(crl, pem.CRL_LABELS)
+            der = pem.single(crl, pem.CRL_LABELS, Spool)
         except ValueError as error:
             raise CRLRejected(f"not a CRL: {error}", hint="give one CRL in DER or PEM") from error
         return cls(der, read_header(der), hashlib.sha256(der).hexdigest(), origin, at)
