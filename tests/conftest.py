@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import re
+import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -44,6 +45,8 @@ keep_in_memory()
 # How long what was never timed here may take, in seconds, by the first of these marks that it has.
 GUESSES = {"browser": 60.0, "directory": 60.0, "process": 20.0, "interop": 10.0}
 _FAILURE_CHARACTERS = 4000
+# Tests leave little in circles, and a look through all that they keep takes longer each time: seldom.
+_COLLECTING = (50_000, 20, 20)
 # Whether this process ran a test again for which no server is known to have crashed.
 _RUN_AGAIN = pytest.StashKey[bool]()
 DURATIONS = "vouchd/durations"  # in pytest's cache: by scope, as of the run that had it last
@@ -57,6 +60,15 @@ def cheap_passwords() -> None:
     cheapen()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def parsers() -> None:
+    """Nor this: it is for those alone that have loaded the command line."""
+    if "vouchd.cli.main" in sys.modules:
+        from tests.parsers import keep
+
+        keep()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[object]:
     """What is collected stays to the end: no garbage is looked for in it, neither meanwhile nor at any test."""
@@ -65,6 +77,7 @@ def pytest_collection() -> Iterator[object]:
         return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(*_COLLECTING)
         gc.enable()
 
 
@@ -173,11 +186,37 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
     return Sharing(config, log)
 
 
+class Collection(list[str]):
+    """The tests that a process collected, in their order, each of them once."""
+
+    def __init__(self, tests: Iterable[str]) -> None:
+        super().__init__(tests)
+        self._places = {test: place for place, test in enumerate(self)}
+
+    def index(self, test: str, *_bounds: int) -> int:
+        """Where it is, without a search."""
+        return self._places[test]
+
+
 class Sharing(LoadScopeScheduling):
     """A file's tests stay in one process; where each starts processes and they share nothing, each goes for itself."""
 
     def _split_scope(self, nodeid: str) -> str:
         return scope_of(nodeid)
+
+    def add_node_collection(self, node: WorkerController, collection: Sequence[str]) -> None:
+        """What a process collected, with the place of each test kept, which is asked for once for each."""
+        super().add_node_collection(node, collection)
+        if node in self.registered_collections:
+            self.registered_collections[node] = Collection(collection)
+
+    def mark_test_complete(self, node: WorkerController, item_index: int, duration: float = 0) -> None:
+        """Forget what is done to its end: all that a process has is looked through at each of its tests."""
+        super().mark_test_complete(node, item_index, duration)
+        scope = self._split_scope(self.registered_collections[node][item_index])
+        units = self.assigned_work.get(node, {})
+        if all(units.get(scope, {}).values()):
+            units.pop(scope, None)
 
     def remove_node(self, node: WorkerController) -> str | None:
         """The test in which a process ended; it is not begun again, or it would end one process after the other."""

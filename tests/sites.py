@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.images import image_of
 from tests.pki import CA, DAY, HOUR, Issued
 
 from vouchd.cli.main import main
@@ -43,18 +45,20 @@ class Site:
         files = ["--signer-key", self.file("signer.key"), "--signer-cert", self.file("signer.pem")]
         return main(["create", *files, "--ca-cert", self.file("ca.pem"), *more])
 
+    def equip(self) -> None:
+        """Put beside them the instance that `create` would make, and as it would."""
+        image_of(_equipped).put(self.folder)
+
     @classmethod
     def make(cls, folder: Path) -> Site:
-        """Write the files of a new site into `folder`."""
-        now = int(time.time())
-        ca = CA.create("Site CA")
-        signer = ca.issue_signer(not_before=now - DAY, not_after=now + 30 * DAY)
+        """Write the files of the site into `folder`."""
+        ca, signer = _certificates()
         key = folder / "signer.key"
         key.write_bytes(signer.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         key.chmod(0o600)
         (folder / "signer.pem").write_bytes(signer.pem)
         (folder / "ca.pem").write_bytes(ca.pem)
-        return cls(folder, ca, signer)
+        return cls(folder, replace(ca), signer)
 
     def issue(self, name: str, serial: int) -> str:
         """Issue a certificate that is valid now; returns the file's name."""
@@ -62,3 +66,16 @@ class Site:
         issued = self.ca.issue(name, serial=serial, not_before=now - DAY, not_after=now + DAY)
         (self.folder / f"{name}.pem").write_bytes(issued.pem)
         return self.file(f"{name}.pem")
+
+
+@cache
+def _certificates() -> tuple[CA, Issued]:
+    """The CA, to be copied as it counts its CRLs, and the signer."""
+    now = int(time.time())
+    ca = CA.create("Site CA")
+    return ca, ca.issue_signer(not_before=now - DAY, not_after=now + 30 * DAY)
+
+
+def _equipped(folder: Path) -> None:
+    site = Site.make(folder)
+    assert site.create("--instance", str(site.instance)) == 0

@@ -11,16 +11,19 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import urlencode
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from tests.images import Image
 from tests.pki import CA, DAY, HOUR, Issued
 
 from vouchd.agent.server import AgentServer
@@ -40,6 +43,7 @@ from vouchd.pkix import certs
 from vouchd.processes.publication import ManifestPublication
 from vouchd.service.permission import local_caller
 from vouchd.service.pulling import SourceState
+from vouchd.settings import cs_cfg
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
 from vouchd.settings.reading import read_settings
@@ -234,8 +238,12 @@ class AgentPort:
             return Reply(response.status, response.headers, response.read())
 
 
+# What an instance has before its port is opened, beside a user for each group: the certificates of its further users.
+Filling = Callable[[CA, Services], Mapping[str, Issued]]
+
+
 @contextmanager
-def agent_port(folder: Path, **values: str) -> Iterator[AgentPort]:
+def agent_port(folder: Path, filling: Filling = lambda *_: {}, **values: str) -> Iterator[AgentPort]:
     """An instance at `folder` with a user for each group, its agent port open; `values` are CS.cfg keys.
 
     Its signer was issued by `ca`; CAs that it may not answer for are added and answered for all the same.
@@ -243,27 +251,49 @@ def agent_port(folder: Path, **values: str) -> Iterator[AgentPort]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(certs, "check_signer", lambda *_: certs.SignerFitness(own_key=True, warnings=()))
         patch.setattr(certs, "signing_end", lambda *_, **__: int(time.time()) + DAY)
-        with _instance(folder, values) as port:
+        with _instance(folder, _prepared(filling), values) as port:
             yield port
 
 
-@contextmanager
-def _instance(folder: Path, values: Mapping[str, str]) -> Iterator[AgentPort]:
+@dataclass(frozen=True)
+class Prepared:
+    """An instance but for its own TLS key, by which a member is known, and those who may come to it."""
+
+    ca: CA
+    users: Mapping[str, Issued]
+    image: Image
+
+
+@cache
+def _prepared(filling: Filling) -> Prepared:
     ca = CA.create("Staff CA")
     now = int(time.time())
     signer = ca.issue_signer(not_before=now - HOUR, not_after=now + DAY)
-    layout = create_instance(
-        folder, NewSigner(signer.key, "SHA256withEC", signer.certificate), {"vouchd.agent.port": "0", **values}
-    )
+    users = {name: issue(ca, name) for name in USERS}
+    with TemporaryDirectory() as parent:
+        new = NewSigner(signer.key, "SHA256withEC", signer.certificate)
+        layout = create_instance(Path(parent) / "instance", new, {"vouchd.agent.port": "0"})
+        with open_services(layout, read_settings(layout)) as services:
+            for name, groups in USERS.items():
+                services.users.add(name.replace(" ", "-"), LOCAL, groups=groups, certificates=[users[name].der])
+            users.update(filling(ca, services))
+        return Prepared(ca, users, Image.of(layout.root))
+
+
+@contextmanager
+def _instance(folder: Path, prepared: Prepared, values: Mapping[str, str]) -> Iterator[AgentPort]:
+    prepared.image.put(folder)
+    layout, ca = Layout(folder.absolute()), replace(prepared.ca)
+    config = cs_cfg.parse(layout.cs_cfg.read_text(encoding="utf-8"), str(layout.cs_cfg))
+    layout.cs_cfg.write_text(config.with_values(dict(values)).render(), encoding="utf-8")
     server = issue(ca, "server", ExtendedKeyUsageOID.SERVER_AUTH)
     write_key(layout.alias / "sslserver.key", server.key, read_passwords(layout.password_conf)[INTERNAL])
     (layout.alias / "sslserver.pem").write_bytes(server.pem)
-    users = {name: issue(ca, name) for name in USERS}
-    with open_services(layout, read_settings(layout)) as services:
-        for name, groups in USERS.items():
-            services.users.add(name.replace(" ", "-"), LOCAL, groups=groups, certificates=[users[name].der])
-        with _serving(ca, services, layout, users) as port:
-            yield port
+    with (
+        open_services(layout, read_settings(layout)) as services,
+        _serving(ca, services, layout, prepared.users) as port,
+    ):
+        yield port
 
 
 async def _end_tasks() -> None:

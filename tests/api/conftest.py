@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from cryptography import x509
 from tests.agent.agent_port import LOCAL, AgentPort, agent_port, crl, issue
 from tests.pki import CA, Issued, shared_key
 
+from vouchd.api.services import Services
 from vouchd.clock import SystemClock
 from vouchd.core.facts import Group
 
@@ -50,17 +52,24 @@ class Api:
 @contextmanager
 def opened(folder: Path, **values: str) -> Iterator[Api]:
     """An instance at `folder` that answers for one CA, which has revoked serial 12; `values` are CS.cfg keys."""
-    site = CA.create("Site CA", key=shared_key("EC", 21))
-    with agent_port(folder, **values) as port:
-        everybody = issue(port.ca, EVERYBODY)
-        port.users[EVERYBODY] = everybody
-        services = port.services
-        services.users.add(EVERYBODY, LOCAL, groups=STAFF, certificates=[everybody.der])
-        services.authorities.add(site.der, LOCAL, label="Site")
-        revoked = crl(site, {12: x509.ReasonFlags.key_compromise})
-        services.ingesting.accept_crl(revoked, "test", LOCAL, SystemClock().now())
+    with agent_port(folder, _filled, **values) as port:
         port.publish()
-        yield Api(port, site)
+        yield Api(port, replace(_site()))
+
+
+@cache
+def _site() -> CA:
+    """To be copied: it counts its CRLs."""
+    return CA.create("Site CA", key=shared_key("EC", 21))
+
+
+def _filled(ca: CA, services: Services) -> dict[str, Issued]:
+    everybody, site = issue(ca, EVERYBODY), _site()
+    services.users.add(EVERYBODY, LOCAL, groups=STAFF, certificates=[everybody.der])
+    services.authorities.add(site.der, LOCAL, label="Site")
+    revoked = crl(site, {12: x509.ReasonFlags.key_compromise})
+    services.ingesting.accept_crl(revoked, "test", LOCAL, SystemClock().now())
+    return {EVERYBODY: everybody}
 
 
 @pytest.fixture

@@ -17,10 +17,9 @@ def site(tmp_path, monkeypatch) -> Site:
 
 
 @pytest.fixture
-def instance(site, capsys) -> Site:
-    """The site with its instance made, and nothing of that on the screen."""
-    assert site.create() == 0
-    capsys.readouterr()
+def instance(site) -> Site:
+    """The site with its instance made."""
+    site.equip()
     return site
 
 

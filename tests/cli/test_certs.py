@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.hazmat.primitives.serialization.pkcs7 import serialize_certificates
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from tests.images import image_of
 from tests.pki import CA, DAY, shared_key
 from tests.sites import Site
 
@@ -82,12 +83,17 @@ OURS = (("by", "ca"), ("ca", "lab"))
 
 
 @pytest.fixture
-def lab(site, capsys) -> Site:
+def lab(site) -> Site:
     """A site whose instance has all its certificates from our own CA in `lab`."""
-    assert main(["ca", "create", "--ca", site.file("lab"), "--subject", "CN=Lab CA"]) == 0
-    assert main(["create", "--ca", site.file("lab"), "--hostname", "ocsp.example", "--hostname", "192.0.2.7"]) == 0
-    capsys.readouterr()
+    image_of(make_lab).put(site.folder)
     return site
+
+
+def make_lab(folder: Path) -> None:
+    lab = str(folder / "lab")
+    assert main(["ca", "create", "--ca", lab, "--subject", "CN=Lab CA"]) == 0
+    names = ("--hostname", "ocsp.example", "--hostname", "192.0.2.7")
+    assert main(["create", "--ca", lab, *names, "--instance", str(folder / "vouchd")]) == 0
 
 
 def test_create_with_our_ca_has_every_certificate(lab, capsys):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.images import image_of
 from tests.sites import Site
 
 from vouchd.cli.compat import pkcs12export
@@ -22,17 +23,21 @@ BACKED_UP = ["ocspSigningCert", "subsystem", "audit_signing"]
 
 
 @pytest.fixture
-def lab(site, capsys) -> Site:
+def lab(site) -> Site:
     """A master and another instance, both with all certificates from one CA, and a password file."""
-    assert main(["ca", "create", "--ca", site.file("lab"), "--subject", "CN=Lab CA"]) == 0
+    image_of(make_lab).put(site.folder)
+    return site
+
+
+def make_lab(folder: Path) -> None:
+    lab = str(folder / "lab")
+    assert main(["ca", "create", "--ca", lab, "--subject", "CN=Lab CA"]) == 0
     for name in ("vouchd", "other"):
-        options = ["--ca", site.file("lab"), "--hostname", f"{name}.example", "--instance", site.file(name)]
+        options = ["--ca", lab, "--hostname", f"{name}.example", "--instance", str(folder / name)]
         assert main(["create", *options]) == 0
-    path = site.folder / "pw"
+    path = folder / "pw"
     path.write_text(PASSWORD + "\n")
     path.chmod(0o600)
-    capsys.readouterr()
-    return site
 
 
 def certificates(site: Site, name: str):

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from io import TextIOWrapper
+from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ReasonFlags
+from tests.images import image_of
 from tests.pki import CA, DAY, ca_version, moment, signing_hash
 from tests.sites import Site
 
@@ -27,25 +32,38 @@ REVOKED = {0x1001: ReasonFlags.key_compromise, 0x1002: None}
 
 
 @pytest.fixture
-def site(tmp_path, monkeypatch, capsys) -> Site:
+def site(tmp_path, monkeypatch) -> Site:
     """An instance with one CRL; it does not run."""
-    monkeypatch.setenv("VOUCHD_INSTANCE", str(tmp_path / "vouchd"))
-    made = Site.make(tmp_path)
-    assert made.create() == 0
-    assert main(["crl", "add", made.crl("first.crl", REVOKED)]) == 0
-    capsys.readouterr()
+    made = put(make_instance, tmp_path, monkeypatch)
+    made.ca.crl_number = 1
     return made
 
 
 @pytest.fixture
-def certified(tmp_path, monkeypatch, capsys) -> Site:
+def certified(tmp_path, monkeypatch) -> Site:
     """The same with all system certificates, by a CA of ours, so also with a TLS server's."""
-    monkeypatch.setenv("VOUCHD_INSTANCE", str(tmp_path / "vouchd"))
-    made = Site.make(tmp_path)
-    assert main(["ca", "create", "--ca", made.file("ca"), "--subject", "CN=Ours"]) == 0
-    assert main(["create", "--ca", made.file("ca")]) == 0
-    capsys.readouterr()
-    return made
+    return put(make_certified, tmp_path, monkeypatch)
+
+
+def put(make: Callable[[Path], None], folder: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """What `make` makes, as a site whose instance commands mean."""
+    monkeypatch.setenv("VOUCHD_INSTANCE", str(folder / "vouchd"))
+    image_of(make).put(folder)
+    return Site.make(folder)
+
+
+def make_instance(folder: Path) -> None:
+    site = Site.make(folder)
+    site.equip()
+    with pytest.MonkeyPatch.context() as patch, Path(site.crl("first.crl", REVOKED)).open("rb") as crl:
+        patch.setattr(sys, "stdin", TextIOWrapper(crl))  # the name of a file would be kept
+        assert main(["crl", "add", "-", "--instance", str(site.instance)]) == 0
+
+
+def make_certified(folder: Path) -> None:
+    ca = str(folder / "ca")
+    assert main(["ca", "create", "--ca", ca, "--subject", "CN=Ours"]) == 0
+    assert main(["create", "--ca", ca, "--instance", str(folder / "vouchd")]) == 0
 
 
 def layout_of(site: Site) -> Layout:

@@ -45,10 +45,12 @@ def set_of_three(master):
     """Each test begins with the master, the second and the third member."""
     for number in (2, 3):
         master.member(number)
+    store = master.services.store
+    before = store.members()
     yield
-    for member in master.services.store.members():
+    for member in store.members() if store.members() != before else ():
         if member.host != HOST:
-            master.services.store.remove_member(member.id)
+            store.remove_member(member.id)
 
 
 @dataclass(frozen=True)
