@@ -145,9 +145,16 @@ def test_state_that_is_taken_over_is_taken_in_small_steps():
     many = tuple(of_id(serving(ONE), f"{number}") for number in range(1100))
     ours = responder(state(), signer(SIGNER))
     assert len(list(ours.replacing(ServingState(2, many, 1, frozenset(one.authority.id for one in many))))) == 1100
-    changed = frozenset({"700"})
-    assert len(list(ours.replacing(ServingState(3, many, 2, changed)))) == 1 + 3
-    assert len(list(ours.replacing(ServingState(4, many[:1000], 3, frozenset())))) == 2 + 100
+    changed, gone = frozenset({"700"}), frozenset(one.authority.id for one in many[1000:])
+    assert len(list(ours.replacing(ServingState(3, many, 2, changed)))) == 1
+    assert len(list(ours.replacing(ServingState(4, many[:1000], 3, gone)))) == 100
+    assert len(list(ours.replacing(ServingState(5, many[:1000])))) == 2
+
+
+def test_state_that_was_made_from_itself_is_answered_from_as_a_whole():
+    """A manifest that was read twice says that nothing changed, to whoever had it; who begins with it had nothing."""
+    ours = responder(ServingState(3, (serving(ONE),), 3, frozenset()), signer(SIGNER))
+    assert list(ours._standings) == [serving(ONE).authority.id]
 
 
 @pytest.mark.parametrize("is_foreseen", [True, False])

@@ -100,7 +100,7 @@ class Responder:
         self._policy = policy
         self._halted = False
         self._withheld: frozenset[str] = frozenset()
-        self._state = state
+        self._state = ServingState(-1, ())  # no state was made from it, so whatever comes is taken as a whole
         self._templates = Templates()
         self._standings: dict[str, _Standing] = {}  # by id of the CA
         self._issuers: dict[tuple[str, bytes], Issuer] = {}
