@@ -10,12 +10,16 @@ from pathlib import Path
 import pytest
 from tests.laws.test_law1_only_what_is_verified_is_answered import OTHER, REVOKED, Member
 from tests.pki import HOUR, NOW
-from tests.service.recording import ADMIN, AGENT
+from tests.service.recording import ADMIN, AGENT, PUBLISHER
+from tests.service.world import partition
 
 from vouchd.cloning.watermark import is_newer
 from vouchd.core import records
+from vouchd.core.facts import StepBack
 from vouchd.errors import ConfigError, CRLRejected, NotFound, PermissionDenied
+from vouchd.index.folder import IndexFolder
 from vouchd.pkix.scope import COMPLETE_SCOPE
+from vouchd.service.indexing import Indexing
 from vouchd.service.permission import Permission
 from vouchd.service.stepping_back import EVENT, SteppingBack
 from vouchd.stores.sqlite.store import SqliteStore
@@ -98,6 +102,7 @@ def test_step_back_without_a_reason_is_refused(pair):
     for reason in ("", " ", "a\nb", "x" * 501):
         with pytest.raises(ConfigError):
             pair.step_back(reason=reason)
+    assert pair.step_back(reason="x" * 500)[1].renumbering == "x" * 500
 
 
 def test_step_back_without_a_step_is_refused(pair):
@@ -120,3 +125,56 @@ def test_step_back_to_a_crl_that_is_wrong_otherwise_is_refused(pair):
     with pytest.raises(CRLRejected):
         pair.step_back()
     assert pair.one.store.facts() == before
+
+
+def test_step_is_recorded_told_to_the_process_that_serves_and_accepted_when_it_is_taken(pair):
+    """The right to it and the act are on the CA's issuing point; its CRL counts from the moment of the word."""
+    one, accepted = pair.one, []
+    (stored,) = one.store.epochs()
+    one.audit.records.clear()
+    one.indexing.accepted = accepted.append
+    (authority,) = one.store.authorities()
+    stepping = SteppingBack(one.store, one.indexing, Permission(one.audit), one.audit)
+    _, epoch = stepping.step_back(authority, COMPLETE_SCOPE, ADMIN, NOW + 5, "why")
+    target = f"{authority.id} {COMPLETE_SCOPE}"
+    assert [record[3].get("target") for record in one.audit.records] == [target, target]
+    assert accepted == [[epoch]]
+    assert epoch == replace(
+        stored,
+        sequence=stored.sequence + 1,
+        accepted_at=NOW + 5,
+        renumbered=stored.renumbered + 1,
+        renumbering="why",
+    )
+
+
+def test_words_of_before_stay_and_the_oldest_of_them_go(pair):
+    """A member that was away takes the steps that it has missed, up to sixteen; the same word stands once."""
+    one = pair.one
+    (authority,), (stored,) = one.store.authorities(), one.store.epochs()
+    former = one.indexing.admitting.served.epoch(stored.issuing_point)
+    word = StepBack(former.index_name, stored.index_name)
+    others = tuple(StepBack(f"{number}", "x") for number in range(20))
+    for known, left in ((others, others[5:]), (others[:3], others[:3]), ((word, *others[:15]), others[:15])):
+        stepping = SteppingBack(one.store, one.indexing, Permission(one.audit), one.audit)
+        facts = one.store.facts()
+        stepping.step_back(replace(authority, steps_back=known), COMPLETE_SCOPE, ADMIN, NOW, "why")
+        assert one.store.authority(authority.id).steps_back == (*left, word)
+        one.store.adopt(facts, {})
+
+
+def test_step_of_a_scope_is_one_of_that_scope_alone(pair):
+    """Where nothing is stored, or nothing served of it, there is no step; nor on a member that serves nothing at all."""
+    one = pair.one
+    (authority,) = one.store.authorities()
+    stepping = SteppingBack(one.store, one.indexing, Permission(one.audit), one.audit)
+    with pytest.raises(NotFound):
+        stepping.step_back(authority, "f" * 64, ADMIN, NOW, "why")
+    alone = SteppingBack(one.store, Indexing(one.store, IndexFolder(one.folder)), Permission(one.audit), one.audit)
+    with pytest.raises(NotFound):
+        alone.step_back(authority, COMPLETE_SCOPE, ADMIN, NOW, "why")
+    crl = one.crl(1, revoked=(), idp=partition("http://ca.test/1.crl"))
+    one.ingesting.accept_crl(crl, "push", PUBLISHER, NOW)
+    (scope,) = {epoch.issuing_point.scope_id for epoch in one.store.epochs()} - {COMPLETE_SCOPE}
+    with pytest.raises(NotFound):
+        stepping.step_back(one.store.authorities()[0], scope, ADMIN, NOW, "why")

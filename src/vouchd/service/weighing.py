@@ -45,8 +45,7 @@ class Weighing:
         """The weight of `epoch`, whose index file is there; `current` is None for the first CRL of its scope."""
         guarded = authority.policy.quarantine_percent is not None
         if current is None:
-            gained = (epoch.delta or epoch.base).entry_count
-            return Weight(gained=gained, why=self._first(authority, arrival) if guarded else "")
+            return Weight(why=self._first(authority, arrival) if guarded else "")
         self._indexing.ensure_index(authority, current)
         lost, gained, before = self._indexing.difference(current, epoch)
         why = (_change(authority.policy, lost, gained, before) or _validity(current, epoch)) if guarded else ""
