@@ -21,8 +21,9 @@ from tests.pkix import crls
 from tests.pkix.test_ocsp import CRITICAL, cert_id, extension, request
 
 from fuzz.bounds import cost
-from vouchd.agent.certsystem.forms import parse_form
+from vouchd.agent.certsystem.forms import FormReader, parse_form
 from vouchd.agent.places import Places
+from vouchd.agent.uploads import CRLUpload
 from vouchd.audit.answer_records import MAX_ROWS, AnsweredRecords
 from vouchd.core.policy import AnswerRecords
 from vouchd.ee import getpath
@@ -32,7 +33,7 @@ from vouchd.ee.counting import MAX_LOSERS
 from vouchd.ee.http_request import HTTPRequest, RequestReader
 from vouchd.ee.in_process import MAX_WAITING, InProcessAnswers
 from vouchd.errors import VouchdError
-from vouchd.pkix import der, names
+from vouchd.pkix import der, names, pem
 from vouchd.pkix.crl import read_header
 from vouchd.pkix.crl_entries import entries
 from vouchd.pkix.ocsp import parse_request
@@ -63,6 +64,22 @@ def conditional(data: bytes) -> None:
     entry = cached_answer(b"answer")
     entry.matches(HTTPRequest(b"GET", if_none_match=data))
     entry.matches(HTTPRequest(b"GET", if_modified_since=data))
+
+
+def form_by_octets(data: bytes) -> None:
+    """A form that comes in octet by octet."""
+    reader = FormReader(lambda _: bytearray().extend)
+    for at in range(len(data)):
+        reader.add(data[at : at + 1])
+    reader.close()
+
+
+def upload_by_octets(data: bytes) -> None:
+    """A CRL that does."""
+    upload = CRLUpload()
+    for at in range(len(data)):
+        upload.add(data[at : at + 1])
+    upload.crl.object()
 
 
 def offered(size: int) -> bytes:
@@ -121,6 +138,11 @@ LINEAR: dict[str, tuple[Reader, Callable[[int], bytes]]] = {
     "name, compared": (names.canonical, lambda size: der.tlv(0x30, der.tlv(0x0C, "a\u0315\u0300".encode() * (size // 5)))),
     "form, escapes": (parse_form, lambda size: b"crl=" + b"%41" * (size // 3)),
     "form, fields": (parse_form, lambda size: b"a&" * (size // 2)),
+    "form, octet by octet": (form_by_octets, lambda size: b"a" * (size // 20) + b"%3D=%41" * (size // 20)),
+    "CRL upload, octet by octet": (upload_by_octets, lambda size: b"-----BEGIN X509 CRL-----" + b"AA==" * (size // 40)),
+    "CRL upload, blocks": (upload_by_octets, lambda size: b"-----BEGIN A----------END A-----" * (size // 320)),
+    "PEM, blocks": (pem.labels, lambda size: b"-----BEGIN A----------END A-----" * (size // 32)),
+    "PEM, no label": (pem.labels, lambda size: b"-----BEGIN A\n" * (size // 13)),
 }  # fmt: skip
 
 
