@@ -39,12 +39,17 @@ def text_of(page: str) -> str:
 COMMANDS = dict(commands())
 
 
-def hints() -> Iterator[tuple[str, str]]:
+@cache
+def hints() -> tuple[tuple[str, str], ...]:
     """`file:line` and text of every hint in the source, placeholders as `…`."""
-    for path in sorted((ROOT / "src").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.keyword) and node.arg in {"hint", "remedy"}:
-                yield f"{path.relative_to(ROOT)}:{node.value.lineno}", _literal(node.value)
+    texts = {path: path.read_text(encoding="utf-8") for path in sorted((ROOT / "src").rglob("*.py"))}
+    return tuple(
+        (f"{path.relative_to(ROOT)}:{node.value.lineno}", _literal(node.value))
+        for path, text in texts.items()
+        if re.search(r"\b(?:hint|remedy)\s*=", text)
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.keyword) and node.arg in {"hint", "remedy"}
+    )
 
 
 def _literal(node: ast.expr) -> str:

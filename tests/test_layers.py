@@ -261,16 +261,62 @@ def declared_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 yield node.lineno, name
 
 
+# What is no code, comments and texts; those that are formatted have code in them.
+PROSE = re.compile(
+    r"#.*"
+    r"|(?:\b(?P<formatted>[rR]?[fF][rR]?)|\b[bBrRuU]{1,2})?"
+    r'(?:"{3}(?:\\[\s\S]|[^\\])*?"{3}' + r"|'{3}(?:\\[\s\S]|[^\\])*?'{3}"
+    r'|"(?:\\[\s\S]|[^"\\\n])*"' + r"|'(?:\\[\s\S]|[^'\\\n])*')"
+)
+NO_NOUN = re.compile(rf"\b_*(?:{'|'.join(sorted(NO_NOUNS))})_*\b")
+
+
+def code_of(text: str) -> str:
+    """A program without its prose, which is most of what has these words."""
+    return PROSE.sub(lambda prose: prose[0] if prose["formatted"] else " ", text)
+
+
+def no_nouns(text: str) -> list[tuple[int, str]]:
+    """Line and name of what a program declares with a name in NO_NOUNS, leading and trailing underscores aside."""
+    if not NO_NOUN.search(code_of(text)):
+        return []
+    return [(line, name) for line, name in declared_names(ast.parse(text)) if name.strip("_") in NO_NOUNS]
+
+
 def names_that_are_no_nouns() -> list[str]:
-    """The places of names in NO_NOUNS in all that is Python here, leading and trailing underscores aside."""
+    """The places of such names in all that is Python here, of modules as well."""
     root = Path(__file__).parents[1]
     places: list[str] = []
     for path in (path for folder in NAMED for path in sorted((root / folder).rglob("*.py"))):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for line, name in [(1, path.stem), *declared_names(tree)]:
-            if name.strip("_") in NO_NOUNS:
-                places.append(f"{path.relative_to(root)}:{line}: {name}")
+        module = [(1, path.stem)] if path.stem.strip("_") in NO_NOUNS else []
+        declared = no_nouns(path.read_text(encoding="utf-8"))
+        places += [f"{path.relative_to(root)}:{line}: {name}" for line, name in module + declared]
     return places
+
+
+@pytest.mark.parametrize(
+    ("program", "line"),
+    [
+        ("found = 1", 1),
+        ("'''x\\'''' # '''\n_told = 1", 2),
+        ("x = f'{[there for there in y]}'", 1),
+        ("x = 'a # b'; asked_ = 1  # it's", 1),
+        ('r"\\""; held = "\\\\"', 1),
+        ("def given(): ...", 1),
+        ("x.answered = 1", 1),
+        ("class X:\n    received: int", 2),
+        ("import y as found", 1),
+        ("lambda told: 1", 1),
+        ("'found = 1'", 0),
+        ("b'it is' # found = 1", 0),
+        ("x = found", 0),
+        ("'''\nfound = 1\n'''", 0),
+        ("finder = '\\'' 'found'", 0),
+    ],
+)
+def test_name_that_is_no_noun_is_seen(program: str, line: int) -> None:
+    """The checker itself: a name is seen wherever it is declared, and what is said in prose is none."""
+    assert [place for place, _ in no_nouns(program)] == [line] * bool(line)
 
 
 def test_modules_and_variables_are_nouns() -> None:
