@@ -100,9 +100,10 @@ MANY = 1 << 30
 
 
 def test_cache_is_bounded_and_drops_what_was_not_used():
-    """At capacity the oldest answer goes, unless it was used of late."""
+    """At capacity the oldest answer goes, unless it was given again of late."""
     cache = ResponseCache(MANY, 3)
     hot = entry(second=AT)
+    hot.uses = 1
     cache.put(b"hot", hot, AT)
     for n in range(10):
         cache.put(b"cold%d" % n, entry(second=AT - 1000), AT)
@@ -110,12 +111,27 @@ def test_cache_is_bounded_and_drops_what_was_not_used():
     assert len(cache.by_der) == 3
 
 
+def test_cache_what_is_asked_once_pushes_out_no_answer_that_is_asked_again():
+    """Who asks for each serial once, however fast, takes no place of an answer that others ask for."""
+    cache = ResponseCache(MANY, 10)
+    for n in range(5):
+        cache.put(b"hot%d" % n, entry(), AT)
+        cache.by_der[b"hot%d" % n].uses = 1
+    for n in range(1000):
+        cache.put(b"cold%d" % n, entry(), AT)
+    assert {b"hot%d" % n for n in range(5)} <= set(cache.by_der)
+    assert len(cache.by_der) == 10
+
+
+@pytest.mark.parametrize("uses", [0, 1])
 @pytest.mark.parametrize("limits", [(MANY, 16), (16 * 900, 1000)], ids=["entries", "bytes"])
-def test_cache_with_all_in_use_stays_bounded(limits):
+def test_cache_with_all_in_use_stays_bounded(limits, uses):
     """A flood of fresh answers cannot grow the cache, whichever bound it meets."""
     cache = ResponseCache(*limits)
     for n in range(100):
-        cache.put(b"%d" % n, entry(), AT)
+        fresh = entry()
+        fresh.uses = uses
+        cache.put(b"%d" % n, fresh, AT)
         assert len(cache.by_der) <= 16
         assert cache.size_bytes <= limits[0]
     assert len(cache.by_der) > 10

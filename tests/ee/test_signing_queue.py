@@ -165,6 +165,25 @@ async def test_queue_serves_few_together_and_lets_the_loop_run_in_between():
     assert max(rows) <= TOGETHER
 
 
+async def test_queue_one_slice_that_took_long_halves_the_next_one(monkeypatch):
+    """A slice in which others had the processor does not make turns come one by one, and slow ones soon come singly."""
+    now = 0.0
+    monkeypatch.setattr("vouchd.ee.signing_queue.perf_counter", lambda: now)
+    sizes: list[int] = []
+
+    def serve(waiters: Sequence[Named]) -> None:
+        nonlocal now
+        sizes.append(len(waiters))
+        now += 1.0 if len(sizes) in {5, *range(8, 20)} else 0.00001 * len(waiters)
+
+    queue: SigningQueue[Named] = SigningQueue(1000, serve)
+    for number in range(150):
+        queue.enter(Named(f"{number}", []), "one")
+    await until(lambda: queue.is_idle)
+    assert sizes[:12] == [1, 2, 4, 8, 16, 8, 16, 32, 16, 8, 4, 2]
+    assert set(sizes[12:19]) == {1}
+
+
 async def test_queue_steps_do_not_grow_with_its_length(monkeypatch):
     """A newcomer to a full queue costs the same, whether sixteen or four thousand wait in as many groups."""
 

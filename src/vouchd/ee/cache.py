@@ -24,7 +24,7 @@ from vouchd.service.terms import Basis
 MAX_HEADS_BYTES = 1 << 20
 _HEAD_BYTES = 150  # what a remembered head takes beside its own bytes
 
-# An answer used of late is kept at an eviction, unless so many in a row are.
+# An answer that was given again of late is kept at an eviction, unless so many in a row were.
 SECOND_CHANCES = 8
 USED_WITHIN_SECONDS = 60
 
@@ -137,10 +137,13 @@ class ResponseCache:
         return swept
 
     def _evict(self, second: int) -> None:
-        """Take out the oldest entry; one that was used of late goes to the end of the line instead, a few times."""
+        """Take out the oldest entry; one that was given again of late goes to the end of the line, a few times.
+
+        What was asked once only goes first, however new it is: who asks for each serial once pushes out nobody's.
+        """
         for _ in range(SECOND_CHANCES):
             key, entry = next(iter(self.by_der.items()))
-            if entry.second < second - USED_WITHIN_SECONDS:
+            if not entry.uses or entry.second < second - USED_WITHIN_SECONDS:
                 break
             self.by_der.move_to_end(key)
         self._drop(next(iter(self.by_der.values())))

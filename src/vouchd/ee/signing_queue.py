@@ -21,7 +21,9 @@ Why it is right.
 - Each step takes the same time however long the queues are: groups are kept by the number of their places, and that
   number changes by one at a time, so the greediest group is found without a search.
 - A slice is kept by experience: as many turns as the last ones let expect, never more than `TOGETHER`, and at most
-  twice as many as the last time, so that a few slow signatures after quick ones hold the loop for a few of them.
+  twice and at least half as many as the last time. A few slow signatures after quick ones hold the loop for a few of
+  them, and twice as many in all until slices are right again. A slice in which other processes had the processor says
+  little of signatures, and costs half of the turns of the next one: turns that come one by one cost more each.
 - Who has many addresses in many networks has many shares. That is the limit of what can be told apart here.
 """
 
@@ -160,7 +162,7 @@ class SigningQueue(FairQueue[W]):
         self._serve(waiters)
         spent = perf_counter() - begin
         fit = int(len(waiters) * SLICE_SECONDS / spent) if spent > 0 else TOGETHER
-        self._fit = max(1, min(fit, 2 * self._fit, TOGETHER))
+        self._fit = max(1, self._fit // 2, min(fit, 2 * self._fit, TOGETHER))
         self._is_due = bool(self._groups)
         if self._is_due:
             self._again()
