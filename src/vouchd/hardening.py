@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import signal
 import struct
 import sys
 import threading
@@ -23,7 +24,7 @@ from pathlib import Path
 
 from vouchd.errors import LifecycleError
 
-_SET_DUMPABLE, _SET_NO_NEW_PRIVILEGES = 4, 38  # of prctl(2)
+_SET_DEATH_SIGNAL, _SET_DUMPABLE, _SET_NO_NEW_PRIVILEGES = 1, 4, 38  # of prctl(2)
 
 
 def harden() -> None:
@@ -34,6 +35,13 @@ def harden() -> None:
         if libc.prctl(option, *(ctypes.c_ulong(each) for each in (value, 0, 0, 0))) != 0:
             reason = os.strerror(ctypes.get_errno())
             raise LifecycleError(f"this process cannot be hardened (prctl {option}): {reason}")
+
+
+def end_with_parent(parent: int) -> None:
+    """Have this process, a fork of `parent`, killed when that ends, however it does."""
+    ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, ctypes.c_ulong(signal.SIGKILL), *(ctypes.c_ulong(0),) * 3)
+    if os.getppid() != parent:  # it ended before
+        os._exit(0)
 
 
 # landlock(7): the numbers of the calls are those of every architecture.

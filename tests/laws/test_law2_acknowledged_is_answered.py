@@ -106,7 +106,7 @@ class Member:
         )
         self.pool = Pool(folder)
         self.own: list[frozenset[str]] = []
-        self.withholding = Withholding(self.watermark, self.pool, self.own.append, lambda: None)
+        self.withholding = Withholding(self.watermark, self.pool, lambda ids, _: self.own.append(ids), lambda: None)
         self.cas = [CA.create("First CA"), CA.create("Second CA", key=shared_key(number=2))]
         authorities = Authorities(self.store, permission, self.audit)
         self.ids = [authorities.add(ca.der, AGENT).subject.id for ca in self.cas]
@@ -344,7 +344,7 @@ def test_late_ca_stays_silent_over_a_restart_that_publishes_before_workers_load(
     served = of_authorities(before.epochs[member.ids[0]] + before.epochs[member.ids[1]])
     after = Watermark(BOUND, lambda: member.seconds)
     after.resume([member.ids[0]], served)
-    withholding = Withholding(after, member.pool, member.own.append, lambda: None)
+    withholding = Withholding(after, member.pool, lambda ids, _: member.own.append(ids), lambda: None)
     if is_told:
         withholding.published(before.version, before.epochs)
     member.push(member.cas[1], 2, (OLD, NEW))

@@ -67,6 +67,7 @@ SERVER = ServerReport("o2:8443", "ds2:636", "red", why="no agreement")
 # Each fault as it comes into the report, by the cause that it has to be shown under, with what has to be named.
 FAULTS = {
     Cause.HALTED: (replace(SOUND, halting="KeyFileModes failed"), "KeyFileModes"),
+    Cause.STARTING: (replace(SOUND, proved=3000, to_prove=10000), "3,000 of 10,000 CAs proved"),
     Cause.QUARANTINE: (
         replace(SOUND, quarantined=(HeldCRL("ab", "complete", "Root", 18, NOW, "x", "9 lost"),)),
         "9 lost",
@@ -349,6 +350,7 @@ def test_fault_of_a_whole_instance_shows_in_each_place_and_ends(site: AgentSite,
 
 # What takes a set, a directory server or both is shown of a running one elsewhere.
 SHOWN_ELSEWHERE = {
+    Cause.STARTING: "tests/whole/test_start_of_many.py",
     Cause.STORE: "tests/whole/test_pages_without_directory.py",
     Cause.BEHIND: "tests/faults/test_set_embedded.py",
     Cause.REPLICATION: "tests/whole/test_clone_directory.py",

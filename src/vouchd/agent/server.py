@@ -120,7 +120,7 @@ class AgentPart:
     build: Callable[[OnLoop, asyncio.AbstractEventLoop], AgentServer]
     changed: Callable[[], None] = lambda: None
     halt: Callable[[bool], None] = lambda _: None
-    withhold: Callable[[frozenset[str]], None] = lambda _: None
+    withhold: Callable[[frozenset[str], str], None] = lambda *_: None
     counted: Callable[[], Snapshot] = dict
 
 

@@ -137,6 +137,8 @@ class Instance(Struct, frozen=True):
     workers: Annotated[Count, about("How many workers there are.", 2)]
     worker_processes: Annotated[list[Pid], about("Their processes.")]
     workers_confined: Annotated[Count, about("Those that cannot open the instance's files.", 2)]
+    proved: Annotated[Count, about("CAs that were proved since the start, whether or not they passed.", 2)]
+    to_prove: Annotated[Count, about("Of how many; while it is more, the others are answered tryLater.", 2)]
     restarts: Annotated[Count, about("Worker processes that were started anew.", 0)]
     refusals: Annotated[Count, about("Restarts of the instance that were refused since its start.", 0)]
     refused: Annotated[Words, about("Why the last one was.")]
@@ -211,6 +213,8 @@ def _instance(call: Call) -> Instance:
         workers=len(now.workers),
         worker_processes=[worker.pid for worker in now.workers],
         workers_confined=sum(worker.confined for worker in now.workers),
+        proved=now.proved,
+        to_prove=now.to_prove,
         restarts=now.restarts,
         refusals=now.refusals,
         refused=now.refused,
@@ -260,6 +264,8 @@ def _silent(pid: int | None) -> Instance:
         workers=0,
         worker_processes=[],
         workers_confined=0,
+        proved=0,
+        to_prove=0,
         restarts=0,
         refusals=0,
         refused="",

@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # a command that asks over the port loads the table of operat
     from vouchd.instance.certificates.signers import KeyMaterial
     from vouchd.instance.configuration import Configuration
     from vouchd.instance.report import InstanceReport
+    from vouchd.instance.selftests.start_proof import StartProof
     from vouchd.service.approvals import FourEyes
     from vouchd.service.authorities import Authorities
     from vouchd.service.explaining import Explanation
@@ -89,10 +90,12 @@ class Running(Protocol):
 class OpenSelfTests(Protocol):
     """Opens the self tests anew."""
 
-    def __call__(self, material: KeyMaterial | None = None, state: ServingState | None = None) -> SelfTests:
+    def __call__(
+        self, material: KeyMaterial | None = None, state: ServingState | None = None, proof: StartProof | None = None
+    ) -> SelfTests:
         """Those of this material, which was just read, and of what was just published; without them both are read.
 
-        Raises: ConfigError.
+        `proof` takes what a start leaves to be proved while it answers. Raises: ConfigError.
         """
 
 

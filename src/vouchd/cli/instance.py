@@ -23,7 +23,7 @@ from vouchd.api.operation import JSON, PREFIX, Call, Download, Operation, operat
 from vouchd.api.pages import MOST
 from vouchd.cli import output
 from vouchd.cli.options import DEFAULT_INSTANCE, read_password
-from vouchd.cli.progress import working
+from vouchd.cli.progress import stages, working
 from vouchd.client.admin import AdminClient, quoted, read_answer
 from vouchd.errors import ConfigError, LifecycleError
 from vouchd.instance import lifecycle
@@ -103,6 +103,7 @@ def start_folder(layout: Layout, seconds: float) -> None:
             seconds=seconds,
             warn=output.warn,
             meanwhile=partial(import_module, "vouchd.wiring.services"),  # for what follows
+            say=stages(),
         )
     except LifecycleError:
         _check(layout)

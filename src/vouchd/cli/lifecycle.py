@@ -139,6 +139,7 @@ def _show(report: Mapping[str, Any], json_output: bool) -> None:
     state: dict[str, object] = {
         "state": report["state"],
         "halted": report["halted"] or None,
+        "starting": _starting(report),
         "pid": report["pid"],
         "since": report["started_at"],
         "OCSP": report["ocsp"],
@@ -173,6 +174,12 @@ def _show(report: Mapping[str, Any], json_output: bool) -> None:
     if sources:
         output.say("")
         output.table(["source", "URL", "last success", "next attempt", "error"], [_source(one) for one in sources])
+
+
+def _starting(report: Mapping[str, Any]) -> str | None:
+    """How many CAs are proved since the start, as long as not all are."""
+    proved, of = report["proved"], report["to_prove"]
+    return f"{proved:,} of {of:,} CAs proved" if proved < of else None
 
 
 def _renewal(renewal: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from vouchd.cli import output
@@ -19,6 +19,7 @@ from vouchd.cli import output
 SWITCH = "VOUCHD_PROGRESS"
 AFTER_SECONDS = 1.0
 EVERY_SECONDS = 10.0
+STAGE_SECONDS = 2.0
 _TURN_SECONDS = 0.5
 
 
@@ -37,6 +38,22 @@ def working(words: str, *, shown: bool = True) -> Iterator[None]:
     finally:
         done.set()
         teller.join()
+
+
+def stages() -> Callable[[str], None]:
+    """What says how far something is, when that is other than before and some time has passed."""
+    begun = said = time.monotonic()
+    before = ""
+
+    def say(words: str) -> None:
+        nonlocal before, said
+        now = time.monotonic()
+        if words == before or now - said < STAGE_SECONDS or os.environ.get(SWITCH) == "0":
+            return
+        before, said = words, now
+        output.note(f"{words}: {now - begun:.0f} s")
+
+    return say
 
 
 def _lines(words: str, done: threading.Event) -> None:

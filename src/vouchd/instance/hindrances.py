@@ -17,6 +17,7 @@ class Cause(StrEnum):
     """Why a revocation may not be answered."""
 
     HALTED = "halted"  # nothing is answered
+    STARTING = "starting"  # not all CAs are proved yet since the start; those are answered tryLater
     QUARANTINE = "quarantine"  # a CRL is held back
     REFUSED = "refused"  # the newest CRL of a CA was not taken
     UNVERIFIED = "unverified"  # the store has another CRL than this member believes
@@ -53,6 +54,8 @@ def hindrances(report: InstanceReport, now: int) -> tuple[Hindrance, ...]:
 def _of_the_instance(report: InstanceReport, now: int) -> Iterator[Hindrance]:
     if report.halting:
         yield Hindrance(Cause.HALTED, "", report.halting)
+    if report.starting:
+        yield Hindrance(Cause.STARTING, "", f"{report.starting} since the start; the others are answered tryLater")
     if report.store_error:
         yield Hindrance(Cause.STORE, "", report.store_error)
     if not report.audit.up:

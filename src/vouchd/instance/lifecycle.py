@@ -31,6 +31,10 @@ STOP_SECONDS = 60.0
 SERVED_SECONDS = 120.0
 HEEDED_SECONDS = 10.0
 _POLL_SECONDS = 0.05
+_LOOKS_SHARE = 9
+_WORK_SHARE = 0.05  # of a processor: an instance that does nothing takes less
+_MOST_TIMES = 10
+_USED = slice(11, 13)  # in /proc/PID/stat behind the name: in user mode and in the kernel
 _TAIL_BYTES = 4000
 _WARNINGS_BYTES = 1 << 20
 _NAME, _HINT, _WARNING = "vouchd: ", "hint: ", "warning: "  # as commands write on stderr
@@ -72,11 +76,13 @@ def start(
     seconds: float = START_SECONDS,
     warn: Callable[[str], None] = lambda _: None,
     meanwhile: Callable[[], object] = lambda: None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> InstanceReport:
     """Run `command` (the manager process in the foreground) in the background and wait until it is ready.
 
-    What it says goes to the instance's log; its warnings go to `warn` as well, once it is ready. `meanwhile` is called
-    when it has begun.
+    It is ready when it answers for all CAs. `seconds` are those in which nothing comes of it: with many CAs it is at
+    work for longer. What it says goes to the instance's log; its warnings go to `warn` as well, once it is ready.
+    `meanwhile` is called when it has begun, `say` is told how far it is, again and again.
 
     Raises: LifecycleError when it runs already, ends or is not ready in time.
     """
@@ -86,12 +92,19 @@ def start(
             f"this instance is already running, process {present.pid}", hint="restart it with `vouchd restart`"
         )
 
+    proved = 0
+
     def ready(_: int) -> InstanceReport | None:
+        nonlocal proved
         now = status(layout)
+        if now.ready and now.report is not None and now.report.starting:
+            say(f"answering; {now.report.starting}")
+            proved = now.report.proved
+            return None
         return now.report if now.ready else None
 
     start_of_log = layout.log.stat().st_size if layout.log.exists() else 0
-    report = launch(command, layout.log, layout, ready, seconds, meanwhile)
+    report = launch(command, layout.log, layout, ready, seconds, meanwhile, lambda: proved)
     for warning in _warnings(layout.log, start_of_log):
         warn(warning)
     return report
@@ -104,11 +117,12 @@ def launch(
     ready: Callable[[int], _T | None],
     seconds: float,
     meanwhile: Callable[[], object] = lambda: None,
+    done: Callable[[], int] = lambda: 0,
 ) -> _T:
     """Run `command` in the background until `ready`, asked with its process id, says something, which is returned.
 
-    What it says goes to the file `log`; `meanwhile`: as in `start`. Raises: LifecycleError when it ends or is not ready
-    in time.
+    What it says goes to the file `log`; `meanwhile` and `seconds`: as in `start`; `done` counts what comes of it beside
+    its work. Raises: LifecycleError when it ends or is not ready in time.
     """
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "ab") as file:
@@ -126,10 +140,12 @@ def launch(
         return ready(process.pid)
 
     meanwhile()
-    result = _wait(alive, seconds)
+    begun = time.monotonic()
+    result = _wait(alive, seconds, lambda: _work(process.pid) + done())
     if result is None:
         raise LifecycleError(
-            f"the instance, process {process.pid}, is not ready after {seconds:.0f} seconds", hint=f"see {log}"
+            f"the instance, process {process.pid}, is not ready after {time.monotonic() - begun:.0f} seconds",
+            hint=f"see {log}",
         )
     process.returncode = 0  # it lives on without us: no warning when this object goes
     return result
@@ -315,14 +331,32 @@ def wait_until_heeded(layout: Layout, *, halted: bool, seconds: float = HEEDED_S
     return bool(_wait(heeded, seconds))
 
 
-def _wait(look: Callable[[], _T | None], seconds: float) -> _T | None:
-    """The first true result of `look`, taken again and again for `seconds`; None when there is none."""
-    deadline = time.monotonic() + seconds
-    while not (result := look()):
-        if time.monotonic() >= deadline:
-            return None
-        time.sleep(_POLL_SECONDS)
-    return result
+def _wait(look: Callable[[], _T | None], seconds: float, work: Callable[[], float] = lambda: 0.0) -> _T | None:
+    """The first true result of `look`, taken again and again for `seconds`; None when there is none.
+
+    Where in these seconds some of them were `work`, it is waited for longer, up to ten times as long.
+    """
+    begun = time.monotonic()
+    deadline, done = begun + seconds, work()
+    while True:
+        looked = time.monotonic()
+        if result := look():
+            return result
+        if (now := time.monotonic()) >= deadline:
+            more = work() - done
+            if more < seconds * _WORK_SHARE or deadline >= begun + seconds * _MOST_TIMES:
+                return None
+            deadline, done = deadline + seconds, done + more
+        time.sleep(max(_POLL_SECONDS, _LOOKS_SHARE * (now - looked)))  # the report of many CAs is long
+
+
+def _work(pid: int) -> float:
+    """Seconds of processor time that the process itself has taken; 0.0: it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[_USED])) / os.sysconf("SC_CLK_TCK")
 
 
 def manager_command(layout: Layout) -> list[str]:

@@ -287,6 +287,7 @@ class InstanceReport:
     used, `waiting_signers` the signers that the set does not switch to yet, `waiting_approvals` what waits for a second
     agent (at the master), `renewals` the certificates that renew themselves. `backup` is the last whole backup,
     `alerts` are those that stand, `carriers` who carries them. `tokens` are those that the keys of signers are on.
+    `proved` tells how many CAs have been proved since the start, whether or not they passed, of how many `to_prove`.
     """
 
     pid: int
@@ -327,6 +328,8 @@ class InstanceReport:
     carriers: tuple[CarrierReport, ...] = ()
     tokens: tuple[TokenReport, ...] = ()
     renewals: tuple[RenewalReport, ...] = ()
+    proved: int = 0
+    to_prove: int = 0
 
     def renewal(self, name: str) -> RenewalReport | None:
         """How the certificate of that name renews itself, None: it does not."""
@@ -336,6 +339,11 @@ class InstanceReport:
         """Words on a certificate that is not plainly valid, and on what it does about that itself; else empty."""
         words, renewal = validity.warning(now), self.renewal(name)
         return f"{words}; it {renewal}" if words and renewal else words
+
+    @property
+    def starting(self) -> str:
+        """How far the proof of the start is; empty: all CAs are proved."""
+        return f"{self.proved:,} of {self.to_prove:,} CAs proved" if self.proved < self.to_prove else ""
 
     @property
     def workers_ready(self) -> int:

@@ -7,39 +7,48 @@ from collections.abc import Callable
 
 from vouchd.cloning.watermark import Epochs, Watermark
 from vouchd.errors import StoreError
+from vouchd.instance.selftests.start_proof import StartProof
 from vouchd.processes.pool import WorkerPool
-from vouchd.service.selftests import SelfTestResult, failures, halting
+from vouchd.service.answering import BEHIND, UNPROVED
+from vouchd.service.selftests import SelfTestName, SelfTestResult, Trigger, failures, halting
 
 _log = logging.getLogger(__name__)
 
 Halt = Callable[[bool], None]
+Withhold = Callable[[frozenset[str], str], None]
 
 
 def ignore(halted: bool) -> None:  # noqa: FBT001  see Halt
     """There is no responder in this process."""
 
 
-def overlook(authority_ids: frozenset[str]) -> None:
+def overlook(authority_ids: frozenset[str], cause: str) -> None:
     """There is no responder in this process."""
 
 
 class Withholding:
-    """Silences the CAs that have been late too long, in the workers and with `withhold` in this process.
+    """Silences the CAs that have been late too long, or are not proved, in the workers and with `withhold` here.
 
-    `changed` is called when they are others than before: the manifest tells of them over a restart.
+    `changed` is called when those that are late are others than before: the manifest tells of them over a restart;
+    `shown` when more of the start is proved.
     """
 
     def __init__(
         self,
         watermark: Watermark,
         pool: WorkerPool,
-        withhold: Callable[[frozenset[str]], None],
+        withhold: Withhold,
         changed: Callable[[], None],
+        proof: StartProof | None = None,
+        shown: Callable[[], None] = lambda: None,
     ) -> None:
         self._watermark = watermark
         self._pool = pool
         self._withhold = withhold
         self._changed = changed
+        self._proof = proof
+        self._shown = shown
+        self._unproved: frozenset[str] = frozenset()
         self._epochs: dict[int, Epochs] = {}  # of the manifests that a worker may answer from
         self._late = watermark.late()
 
@@ -55,9 +64,10 @@ class Withholding:
             epochs = self._epochs.get(oldest)
             if epochs is not None:  # else it is not known what is answered: no progress
                 self._watermark.serve(epochs)
+        self._look_at_proof()
         late = self._watermark.late()
         self._pool.withhold(late)
-        self._withhold(late)
+        self._withhold(late, BEHIND)
         if late == self._late:
             return
         self._late = late
@@ -67,6 +77,17 @@ class Withholding:
         else:
             _log.info("every CA is answered for again")
         self._changed()
+
+    def _look_at_proof(self) -> None:
+        if self._proof is None:
+            return
+        if self._proof.look():
+            self._shown()
+        unproved = self._proof.unproved
+        if unproved != self._unproved:
+            self._unproved = unproved
+            self._pool.withhold(unproved, UNPROVED)
+            self._withhold(unproved, UNPROVED)
 
 
 class Verdict:
@@ -91,6 +112,12 @@ class Verdict:
         if self.why:
             return self.why if self._pool.halted else ""
         return "" if self._pool.answering else "about to answer again"
+
+    @property
+    def acquits(self) -> bool:
+        """Whether all CAs have passed in a run since the start."""
+        name, trigger = SelfTestName.CANARY, Trigger.ON_DEMAND
+        return any(one.name == name and one.trigger == trigger and one.ok for one in self.results)
 
     def look(self) -> None:
         """Read the results and do what they ask for."""

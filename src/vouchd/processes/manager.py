@@ -115,7 +115,9 @@ class _Instance:
         self._verdict = Verdict(settings.selftests, self._pool, halt)
         withhold = self._agent_part.withhold if self._agent_part else overlook
         watermark = settings.watermark or Watermark(0)
-        self._withholding = Withholding(watermark, self._pool, withhold, self._watch.look_now)
+        self._withholding = Withholding(
+            watermark, self._pool, withhold, self._watch.look_now, self._settings.proof, self._report_due.set
+        )
         self._pool.start()
         await asyncio.sleep(0)  # the first step of it
         before = self._watch.published  # what workers of before a restart answer from
@@ -125,6 +127,7 @@ class _Instance:
             await self._pool.get_ready(self._watch.published.version)
         await self._prove()
         self._verdict.look()
+        self._withholding.look()  # before anybody answers: not all CAs may be proved
         # Here, because they bring aiohttp and prometheus-client along, which workers and commands do without, and which
         # take a while to load: the workers start meanwhile.
         from vouchd.processes.health import HealthServer  # noqa: PLC0415
@@ -199,6 +202,7 @@ class _Instance:
             self._settings.prove()
             self._sockets.listen()
         except BaseException:
+            self._settings.proof.end()
             await self._pool.stop(self._settings.grace_seconds)
             self._pid_file.release()
             raise
@@ -226,6 +230,7 @@ class _Instance:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
+        self._settings.proof.end()
         await self._pool.release()
 
     async def _obey(self) -> None:
@@ -341,6 +346,8 @@ class _Instance:
                     await self._gather()
             self._report_due.clear()
             self._verdict.look()  # workers may have loaded what they were waited for
+            if self._verdict.acquits:
+                self._settings.proof.absolve()
             self._settings.workers_trace.look((worker.slot, worker.loaded) for worker in self._pool.workers)
             report = self._overview.report()
             self._hindrances = announce(self._hindrances, hindrances(report, self._clock.now()))

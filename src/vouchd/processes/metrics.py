@@ -134,6 +134,8 @@ def _processes(report: InstanceReport) -> Iterator[Metric]:
     yield gauge("vouchd_start_timestamp_seconds", "When this instance started", value=report.started_at)
     yield gauge("vouchd_workers", "Worker processes", value=len(report.workers))
     yield gauge("vouchd_workers_ready", "Workers that answer from the current manifest", value=report.workers_ready)
+    yield gauge("vouchd_proved", "CAs that were proved since the start, passed or not", value=report.proved)
+    yield gauge("vouchd_unproved", "CAs that wait to be proved", value=report.to_prove - report.proved)
     confined = sum(worker.confined for worker in report.workers)
     yield gauge("vouchd_workers_confined", "Workers that cannot open the instance's files", value=confined)
     yield CounterMetricFamily("vouchd_worker_restarts", "Workers started again after they ended", value=report.restarts)

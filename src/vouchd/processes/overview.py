@@ -110,6 +110,8 @@ class Overview:
             carriers=settings.alerting.carriers() if settings.alerting else (),
             tokens=settings.tokens(),
             renewals=settings.renewals(),
+            proved=settings.proof.done,
+            to_prove=settings.proof.of,
         )
 
     def _in_order(self, validities: Mapping[str, Validity]) -> tuple[tuple[str, Validity], ...]:

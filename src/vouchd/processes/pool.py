@@ -12,6 +12,7 @@ from vouchd.ee.counters import Snapshot, ended, merge
 from vouchd.errors import LifecycleError
 from vouchd.instance.report import WorkerReport
 from vouchd.processes.workers import Answered, Damaged, WorkerProcess, ignore, overlook
+from vouchd.service.answering import BEHIND
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class WorkerPool:
         self.restarts = 0
         self.version = 0
         self._halted = False
-        self._withheld: frozenset[str] = frozenset()
+        self._withheld: dict[str, frozenset[str]] = {}  # by cause
         self._workers: dict[int, WorkerProcess] = {}
         self._keepers: list[asyncio.Task[None]] = []
 
@@ -118,12 +119,15 @@ class WorkerPool:
         for worker in self.workers:
             worker.tell({"halt": halted})
 
-    def withhold(self, authority_ids: frozenset[str]) -> None:
-        """Have every worker answer tryLater for these CAs and for no others; workers that start later are told, too."""
-        if authority_ids != self._withheld:
-            self._withheld = authority_ids
+    def withhold(self, authority_ids: frozenset[str], cause: str = BEHIND) -> None:
+        """Have every worker answer tryLater for these CAs and for no others for that cause (`Responder.withhold`).
+
+        Workers that start later are told, too.
+        """
+        if authority_ids != self._withheld.get(cause, frozenset()):
+            self._withheld[cause] = authority_ids
             for worker in self.workers:
-                worker.withhold(authority_ids)
+                worker.withhold(authority_ids, cause)
             self._changed()
 
     @property
@@ -199,8 +203,9 @@ class WorkerPool:
         self._changed()
         if self._halted:  # before it has anything to answer from
             worker.tell({"halt": True})
-        if self._withheld:
-            worker.withhold(self._withheld)
+        for cause, withheld in self._withheld.items():
+            if withheld:
+                worker.withhold(withheld, cause)
         if self.version:
             worker.tell({"load": self.version})
         return worker

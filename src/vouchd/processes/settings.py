@@ -16,6 +16,7 @@ from vouchd.core.ports import ChangeNotifier
 from vouchd.instance.backups import BackupRecord
 from vouchd.instance.refusals import RefusedCRL
 from vouchd.instance.report import FailingPart, RefusedPoint, RenewalReport, TokenReport, WaitingApproval, WaitingSigner
+from vouchd.instance.selftests.start_proof import StartProof
 from vouchd.pkix.purposes import Validity
 from vouchd.processes.upkeep import Upkeep
 from vouchd.service.selftests import SelfTestResult
@@ -61,6 +62,7 @@ class ManagerSettings:
         tuple  # the sources that a command on the folder wants to be asked now
     )
     prove: Callable[[], None] = lambda: None  # self tests: raises LifecycleError where nothing is to be answered
+    proof: StartProof = field(default_factory=lambda: StartProof(1))  # has what `prove` leaves
     settled: Callable[[], None] = lambda: None  # every worker that answers is one of this process
     backup: Callable[[], BackupRecord] = BackupRecord  # the last whole backup
     alerting: Alerting | None = None  # what tells people

@@ -95,7 +95,7 @@ def run_worker(
     inheritance: Inherited,
     halt: Callable[[bool], None] = lambda _: None,
     damaged: Collection[str] = (),
-    withhold: Callable[[frozenset[str]], None] = lambda _: None,
+    withhold: Callable[[frozenset[str], str], None] = lambda *_: None,
     *,
     confined: bool = False,
 ) -> None:
@@ -104,7 +104,7 @@ def run_worker(
     `load` reads the manifest from disk (in a thread; raises VouchdError), `replacing` are the steps in which the
     responder takes over what it says, `halt` makes it answer tryLater only, or answer again. `damaged` are the names of
     the loaded index files that turned out to be damaged. `withhold` makes it answer tryLater for the CAs of these ids,
-    and for no others. `confined`: it cannot open the instance's files any more.
+    and for no others for that cause. `confined`: it cannot open the instance's files any more.
     """
     gc.set_threshold(*_COLLECTING)
     sys.setswitchinterval(_SWITCH_SECONDS)  # the thread that loads lets the loop answer in between
@@ -128,13 +128,13 @@ class _Worker:
         inheritance: Inherited,
         halt: Callable[[bool], None],
         damaged: Collection[str],
-        withhold: Callable[[frozenset[str]], None],
+        withhold: Callable[[frozenset[str], str], None],
         *,
         confined: bool,
     ) -> None:
         self._confined = confined
         self._withhold = withhold
-        self._withheld: frozenset[str] = frozenset()
+        self._withheld: dict[str, frozenset[str]] = {}  # by cause
         self._halt = halt
         self._damaged = damaged
         self._reported: frozenset[str] = frozenset()
@@ -198,9 +198,10 @@ class _Worker:
                 self._halt(halted)
                 self._server.forget()
                 channel.send({"halted": halted})
-            case {"withhold": list(ids), "first": bool(first)}:
-                self._withheld = frozenset(ids) if first else self._withheld | frozenset(ids)
-                self._withhold(self._withheld)
+            case {"withhold": list(ids), "cause": str(cause), "first": bool(first)}:
+                withheld = frozenset(ids) if first else self._withheld.get(cause, frozenset()) | frozenset(ids)
+                self._withheld[cause] = withheld
+                self._withhold(withheld, cause)
                 self._server.forget()
             case {"drain": int(seconds) | float(seconds)}:
                 self._drain(float(seconds))

@@ -133,11 +133,11 @@ class WorkerProcess:
         else:
             self._channel.send(message)
 
-    def withhold(self, authority_ids: frozenset[str]) -> None:
-        """Have it answer tryLater for these CAs and for no others."""
+    def withhold(self, authority_ids: frozenset[str], cause: str) -> None:
+        """Have it answer tryLater for these CAs and for no others for that cause."""
         ids = sorted(authority_ids)
         for first in range(0, max(len(ids), 1), _IDS_AT_ONCE):
-            self.tell({"withhold": ids[first : first + _IDS_AT_ONCE], "first": first == 0})
+            self.tell({"withhold": ids[first : first + _IDS_AT_ONCE], "cause": cause, "first": first == 0})
 
     async def ask_metrics(self, within_seconds: float) -> bool:
         """Have the worker send its snapshot; false when it did not within the time, or has ended."""

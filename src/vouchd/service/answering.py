@@ -33,6 +33,13 @@ from vouchd.service.terms import Answer, Basis, Terms, error_answer
 # Digest and issuer hashes of CertIDs, with the key that they are over.
 IssuerHashes = tuple[tuple[tuple[str, bytes], str], ...]
 
+# Why a CA is withheld.
+BEHIND, UNPROVED = "behind", "unproved"
+_WITHHELD = {
+    BEHIND: "a newer CRL of this CA is known and not answered from yet",
+    UNPROVED: "this CA is not proved yet since the start",
+}
+
 # How many CAs are compared with their former state in one step of taking over a new one.
 _STEP = 512
 
@@ -99,7 +106,7 @@ class Responder:
     ) -> None:
         self._policy = policy
         self._halted = False
-        self._withheld: frozenset[str] = frozenset()
+        self._withheld: dict[str, frozenset[str]] = {}  # by cause
         self._state = ServingState(-1, ())  # no state was made from it, so whatever comes is taken as a whole
         self._templates = Templates()
         self._standings: dict[str, _Standing] = {}  # by id of the CA
@@ -118,9 +125,10 @@ class Responder:
         self._halted = halted
         self._end(self._standings)
 
-    def withhold(self, authority_ids: frozenset[str]) -> None:
-        """Answer tryLater for these CAs from now on, and for all others as they are: something newer is known."""
-        changed, self._withheld = authority_ids ^ self._withheld, authority_ids
+    def withhold(self, authority_ids: frozenset[str], cause: str = BEHIND) -> None:
+        """Answer tryLater for these CAs from now on for that cause, BEHIND or UNPROVED, and for no others for it."""
+        changed = authority_ids ^ self._withheld.get(cause, frozenset())
+        self._withheld[cause] = authority_ids
         self._end(changed)
 
     def sign_with(self, signers: Mapping[str, Signer], default_signer: str) -> None:
@@ -329,8 +337,9 @@ class Responder:
     ) -> Template:
         """Decide every CertID and prepare one response for all of them, in their order."""
         ids = {issuer.serving.authority.id if issuer else "" for issuer in issuers}
-        if not self._withheld.isdisjoint(ids):
-            raise TryLater("a newer CRL of this CA is known and not answered from yet", cause="behind")
+        for cause, withheld in self._withheld.items():
+            if not withheld.isdisjoint(ids):
+                raise TryLater(_WITHHELD[cause], cause=cause)
         signing = self._choice.signing(issuers, at, request.preferred)
         moment = Moment(at, signing.not_after, is_now=bool(nonce_size))
         statements = [

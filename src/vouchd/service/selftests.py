@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -202,6 +202,30 @@ class SelfTests:
         self._record(results, Trigger.STARTUP, ITSELF)
         require_passed(results)
         return results
+
+    def conclude(self, found: Iterable[tuple[SelfTestName, bool, str, str]]) -> None:
+        """Keep what came of tests of which a start had left a part: name, whether all passed, detail and hint.
+
+        A failure costs what it is about, and stops nothing. Raises: StoreUnavailable.
+        """
+        at, former = self._clock.now(), {result.name: result for result in self._records.latest()}
+        results = []
+        for name, ok, detail, hint in found:
+            first = former.get(name.value)
+            if first is None or first.trigger != Trigger.STARTUP:  # a run since then has told of all
+                continue
+            results.append(
+                replace(
+                    first,
+                    ok=first.ok and ok,
+                    critical=first.critical and first.ok and ok,
+                    detail="; ".join(filter(None, (detail, first.detail) if first.ok else (first.detail, detail))),
+                    hint=first.hint or hint,
+                    at=at,
+                )
+            )
+        self._records.merge(results)
+        self._record(results, Trigger.STARTUP, ITSELF)
 
     def _planned(self, names: Sequence[str]) -> tuple[Planned, ...]:
         if not names:

@@ -193,6 +193,14 @@ class SelfTestSettings:
         unit="bytes",
         shared=True,
     )
+    at_once: int = key(
+        "selftests.plugin.OCSPCanary.beforeAnswering",
+        integer(1, 1_000_000),
+        500,
+        "So many CAs are proved before the first answer of a start; the others, each answered tryLater until it is,"
+        " while it answers.",
+        shared=True,
+    )
     tolerance_seconds: int = key(
         "selftests.plugin.ClockVerification.toleranceInSec",
         integer(0, _DAY),

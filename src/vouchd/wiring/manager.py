@@ -46,6 +46,7 @@ from vouchd.instance.pidfile import running_pid
 from vouchd.instance.refusals import Refusals
 from vouchd.instance.report import FailingPart, RefusedPoint
 from vouchd.instance.selftests.results import SelfTestFile, remove_results
+from vouchd.instance.selftests.start_proof import StartProof
 from vouchd.instance.signing_sets import SigningWord
 from vouchd.pkix.purposes import Validity
 from vouchd.processes.logs import set_up_logs
@@ -128,8 +129,10 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
         keyring = open_keyring(services, members, word, sets)
         # After a restart the workers of before have answered all the while: what was known then keeps its bound.
         begin = watermark.begin if holder is None else lambda: None
-        prove = partial(_prove, services, publication, material, warn, begin)
-        _run(services, publication, watermark, members, keyring, checked, validities, prove)
+        # At a restart the workers of before answer for all CAs until all are proved.
+        proof = StartProof(settings.selftests.at_once if holder is None else sys.maxsize)
+        prove = partial(_prove, services, publication, material, warn, begin, proof)
+        _run(services, publication, watermark, members, keyring, checked, validities, prove, proof)
     remove_results(layout.selftests)
 
 
@@ -142,8 +145,9 @@ def _run(
     checked: Checked,
     certificates: Mapping[str, Validity],
     prove: Callable[[], None],
+    proof: StartProof,
 ) -> None:
-    """Be the manager process with these parts, once `prove` has passed."""
+    """Be the manager process with these parts, once `prove` has passed; `proof` has what that leaves."""
     layout, settings, clock = services.layout, services.settings, services.clock
     keys, seals = checked.signers.ready, seals_of(services.store)
     keeping = audit_keeping(
@@ -175,8 +179,9 @@ def _run(
             replication=replication,
             verification=lambda: read_verification(layout.verification),
             notifier=notifier_of(services.store),
-            failing=partial(_failing, parts, publication),
+            failing=partial(_failing, parts, publication, proof),
             prove=prove,
+            proof=proof,
             waiting_signers=keyring.waiting,
             waiting_approvals=approvals.waiting,
             renewals=lambda: keyring.enrolling.reports,
@@ -195,12 +200,22 @@ def _run(
 
 
 def _prove(
-    services: Services, publication: ManifestPublication, material: KeyMaterial, warn: Warn, begin: Callable[[], None]
+    services: Services,
+    publication: ManifestPublication,
+    material: KeyMaterial,
+    warn: Warn,
+    begin: Callable[[], None],
+    proof: StartProof,
 ) -> None:
-    """What precedes the first answer: the self tests of what was published. Raises: LifecycleError."""
-    for failed in failures(services.self_tests(material, publication.state).run_startup()):
+    """What precedes the first answer: the self tests of what was published, but for what is left to `proof`.
+
+    Raises: LifecycleError.
+    """
+    tests = services.self_tests(material, publication.state, proof)
+    for failed in failures(tests.run_startup()):
         warn(failed)
     begin()
+    proof.begin(tests.conclude)
     material.forget()  # what signs stays with those who sign
 
 
@@ -261,8 +276,8 @@ def _alerting(layout: Layout, settings: Settings, clock: Clock) -> Alerting:
     )
 
 
-def _failing(parts: FailingParts, publication: ManifestPublication) -> tuple[FailingPart, ...]:
-    return parts.of(publication.state)
+def _failing(parts: FailingParts, publication: ManifestPublication, proof: StartProof) -> tuple[FailingPart, ...]:
+    return (*parts.of(publication.state), *proof.failing())
 
 
 def _doubtful(seals: MemberSeals | None, publication: ManifestPublication) -> tuple[RefusedPoint, ...]:

@@ -41,6 +41,7 @@ from vouchd.instance.certificates.signers import Checked, KeyMaterial, check_set
 from vouchd.instance.configuration import Configuration
 from vouchd.instance.locking import ingest_lock
 from vouchd.instance.pidfile import running_pid
+from vouchd.instance.selftests.start_proof import StartProof
 from vouchd.instance.selftests.tests import open_self_tests
 from vouchd.service.admitting import Admitting
 from vouchd.service.approvals import FourEyes
@@ -185,11 +186,13 @@ def _services(layout: Layout, settings: Settings, in_use: CertificatesInUse, sto
         layout, lambda: store, lambda: indexing, lambda: check_start(layout, KeyMaterial(read_settings(layout))), hint
     )
 
-    def self_tests(material: KeyMaterial | None = None, state: ServingState | None = None) -> SelfTests:
+    def self_tests(
+        material: KeyMaterial | None = None, state: ServingState | None = None, proof: StartProof | None = None
+    ) -> SelfTests:
         remembered = last_known(layout, store)
         own_indexing = Indexing(remembered, IndexFolder(layout.index), admitting)
         material = material or KeyMaterial(_running_settings(layout, in_use.now()))
-        return open_self_tests(layout, material, remembered, own_indexing, permission, audit, clock, state)
+        return open_self_tests(layout, material, remembered, own_indexing, permission, audit, clock, state, proof)
 
     signers = Signers(layout, store, permission, audit, clock, membership.me, membership.require_registrar)
     caller = local_caller(user_name())

@@ -15,8 +15,10 @@ from vouchd.instance.certificates.places import ADMIN, SystemCertificate, number
 from vouchd.instance.certificates.rehearsal import try_signature
 from vouchd.instance.certificates.signers import KeyMaterial, LoadedSigners, check_signers
 from vouchd.instance.selftests.shares import Check, outcomes
+from vouchd.instance.selftests.start_proof import StartProof
 from vouchd.pkix.certs import is_issued_by, load_certificate
 from vouchd.pkix.purposes import Issuers, Purpose, Validity, chain_of, check_purpose
+from vouchd.service.selftests import SelfTestName
 from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
@@ -25,6 +27,7 @@ from vouchd.signing.software import SoftwareSigner
 from vouchd.signing.token.reference import HARDWARE
 
 _OTHERS = 0o077
+_SIGNING = Purpose.OCSP_SIGNING
 
 
 def check_presence(material: KeyMaterial) -> str:
@@ -69,29 +72,38 @@ def _require_signer(signers: LoadedSigners, authority: Authority, at: int) -> st
     return "; ".join(check_signers(signers.known, [authority], at))
 
 
-def check_certificates(material: KeyMaterial, authorities: Iterable[Authority], at: int) -> str:
+def check_certificates(
+    material: KeyMaterial, authorities: Iterable[Authority], at: int, proof: StartProof | None = None
+) -> str:
     """Each system certificate is valid, fits its purpose, its chain and its key; those that have not come are told.
 
-    The administrator's is a person's and no concern of the instance. Raises: PartFails, naming each that fails.
+    The administrator's is a person's and no concern of the instance. `proof` takes what need not be looked at before
+    the first answer. Raises: PartFails, naming each that fails.
     """
     trusted = [load_certificate(der) for authority in authorities for der in authority.certificates]
     trust_file = material.settings.agent.trust_file
     anchors = Issuers((*trusted, *(read_certificates(trust_file) if trust_file else ())))
-    checks = {
-        one.name: partial(_check_certificate, one, material, anchors, at)
+    checks: dict[str, Check] = {
+        one.name: partial(_check_certificate, one, material.signers, material.settings, anchors, at)
         for one in material.certificates
         if one.name != ADMIN
     }
-    return collect(checks, PartFails, shared=not material.signers.on_tokens)
+    shared = not material.signers.on_tokens
+    if proof is not None:
+        signers = {one.name: checks.pop(one.name) for one in material.certificates if one.purpose is _SIGNING}
+        checks = proof.leave(SelfTestName.CERTIFICATES, signers, shared=shared) | checks
+    return collect(checks, PartFails, shared=shared)
 
 
-def _check_certificate(one: SystemCertificate, material: KeyMaterial, anchors: Issuers, at: int) -> str:
+def _check_certificate(
+    one: SystemCertificate, signers: LoadedSigners, settings: Settings, anchors: Issuers, at: int
+) -> str:
     if one.problem:
         raise SigningError(one.problem)
     if one.certificate is None:
         return "has not come yet"
     _require_valid(one.certificate, at)
-    try_signature(_signer(one, material), every=False)
+    try_signature(_signer(one, signers, settings), every=False)
     if one.purpose is not Purpose.OCSP_SIGNING:  # of a signer its CAs decide: see check_validity
         check_purpose(one.certificate, one.purpose, at)
     # The root may stay with those who trust it: what was installed has to hold up to where it ends.
@@ -101,14 +113,14 @@ def _check_certificate(one: SystemCertificate, material: KeyMaterial, anchors: I
     return Validity.of(one.certificate).warning(at) or "good"
 
 
-def _signer(one: SystemCertificate, material: KeyMaterial) -> SoftwareSigner:
+def _signer(one: SystemCertificate, signers: LoadedSigners, settings: Settings) -> SoftwareSigner:
     """What signs with its key. Raises: SigningError."""
     if one.purpose is not Purpose.OCSP_SIGNING:
-        password = read_passwords(Layout(material.settings.root).password_conf).get(INTERNAL)
+        password = read_passwords(Layout(settings.root).password_conf).get(INTERNAL)
         return SoftwareSigner.load(one.name, one.files.key_file, one.files.certificate_file, password)
-    if one.name in material.signers.problems:
-        raise material.signers.problems[one.name]
-    return material.signers.ready[one.name]
+    if one.name in signers.problems:
+        raise signers.problems[one.name]
+    return signers.ready[one.name]
 
 
 def _check_links(one: SystemCertificate) -> None:

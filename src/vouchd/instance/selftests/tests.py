@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from functools import partial
 
+from vouchd.core.facts import Authority
 from vouchd.core.ports import AuditSink, Clock, StatusStore
 from vouchd.core.status import ServingState
 from vouchd.errors import SigningError
@@ -14,6 +17,8 @@ from vouchd.instance.selftests.canary import Canary
 from vouchd.instance.selftests.host import check_clock, check_disk, check_index
 from vouchd.instance.selftests.keys import check_certificates, check_key_files, check_presence, check_validity, collect
 from vouchd.instance.selftests.results import SelfTestFile
+from vouchd.instance.selftests.shares import Check
+from vouchd.instance.selftests.start_proof import StartProof
 from vouchd.service.indexing import Indexing
 from vouchd.service.permission import Permission
 from vouchd.service.selftests import SelfTest, SelfTestName, SelfTests, halting
@@ -29,10 +34,12 @@ def open_self_tests(
     audit: AuditSink,
     clock: Clock,
     state: ServingState | None = None,
+    proof: StartProof | None = None,
 ) -> SelfTests:
     """The service over the tests of the instance at `layout` with that material, whether it runs or not.
 
     `state` is what was published just now; without it, and where nothing was yet, the store's facts are prepared anew.
+    `proof` takes what need not be made before the first answer; without it everything is made at once.
     After a run on demand a running instance is told, and waited for until its workers do what the results ask for.
     """
     records, wanted = SelfTestFile(layout.selftests), material.settings.selftests
@@ -42,7 +49,7 @@ def open_self_tests(
             wait_until_heeded(layout, halted=bool(halting(records.latest())))
 
     return SelfTests(
-        self_tests(layout, material, store, indexing, state),
+        self_tests(layout, material, store, indexing, state, proof),
         wanted.startup,
         wanted.on_demand,
         records=records,
@@ -59,6 +66,7 @@ def self_tests(
     store: StatusStore,
     indexing: Indexing,
     state: ServingState | None = None,
+    proof: StartProof | None = None,
 ) -> tuple[SelfTest, ...]:
     """All self tests of the instance at `layout`; they read, and write nothing but index files that are missing."""
     name, wanted = SelfTestName, material.settings.selftests
@@ -67,7 +75,7 @@ def self_tests(
         SelfTest(
             name.CERTIFICATES,
             "The system certificates are valid, fit their purpose, chain and key.",
-            lambda at: check_certificates(material, store.authorities(), at),
+            lambda at: check_certificates(material, store.authorities(), at, proof),
         ),
         SelfTest(
             name.VALIDITY,
@@ -97,23 +105,38 @@ def self_tests(
         SelfTest(
             name.CANARY,
             "An answer for each CA passes a client's verification and is what the CRL says.",
-            lambda at: _canary(layout, material, indexing, state, at),
+            lambda at: _canary(layout, material, indexing, state, proof, at),
         ),
     )
 
 
-def _canary(layout: Layout, material: KeyMaterial, indexing: Indexing, published: ServingState | None, at: int) -> str:
+def _canary(
+    layout: Layout,
+    material: KeyMaterial,
+    indexing: Indexing,
+    published: ServingState | None,
+    proof: StartProof | None,
+    at: int,
+) -> str:
     state = published if published and published.version else open_state(indexing.prepare(), layout.index)
     if not state.authorities:
         return "no CA yet"
-    signers = started_signers(material.signers)
+    signers, shared = started_signers(material.signers), not material.signers.on_tokens
     canary = Canary(state, signers, material.signers.default, material.settings.responder, _running_url(layout))
     check = canary.sing(at)
-    return collect(
-        {one.authority.label: partial(check, one) for one in state.authorities},
-        SigningError,
-        shared=not material.signers.on_tokens,
-    )
+    names = labels(one.authority for one in state.authorities)
+    checks: dict[str, Check] = {names[one.authority.id]: partial(check, one) for one in state.authorities}
+    if proof is not None:
+        cas = {name: each for each, name in names.items()}
+        checks = proof.leave(SelfTestName.CANARY, checks, cas, shared=shared)
+    return collect(checks, SigningError, shared=shared)
+
+
+def labels(authorities: Iterable[Authority]) -> dict[str, str]:
+    """What each CA is called, by id: its label, or where others have that too, the label and the start of its id."""
+    every = tuple(authorities)
+    shared = Counter(one.label for one in every)
+    return {one.id: one.label if shared[one.label] == 1 else f"{one.label} ({one.id[:8]})" for one in every}
 
 
 def _running_url(layout: Layout) -> str:
