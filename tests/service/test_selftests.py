@@ -232,3 +232,35 @@ def test_run_that_cannot_be_recorded_is_refused():
     with pytest.raises(StoreUnavailable):
         bench.tests.run([], AGENT)
     assert bench.ran == []
+
+
+def test_what_a_start_left_is_kept_beside_what_it_had_found():
+    """A failure of either part shows, and that of what was left stops nothing."""
+    bench = Bench()
+    bench.tests.run_startup()
+    bench.tests.conclude([(CLOCK, False, "one of the others is broken", "mend it")])
+    (clock, disk) = bench.kept.latest()
+    assert (clock.ok, clock.critical, clock.hint) == (False, False, "mend it")
+    assert clock.detail == f"one of the others is broken; looked at {NOW}"
+    assert disk.ok
+    assert not halting(bench.kept.latest())
+    assert bench.audit.records[-1][3]["why"].startswith("ClockVerification: one of the others")
+
+
+def test_failure_before_the_first_answer_is_not_forgotten_when_the_others_pass():
+    """What was found first stays what the test says."""
+    bench = Bench(failing={DISK})
+    bench.tests.run_startup()
+    bench.tests.conclude([(DISK, True, "good, 30 more", "")])
+    disk = next(one for one in bench.kept.latest() if one.name == DISK)
+    assert (disk.ok, disk.detail, disk.hint) == (False, "it is broken; good, 30 more", "mend it")
+
+
+def test_run_since_the_start_counts_for_more_than_what_the_start_left():
+    """It has looked at all."""
+    bench = Bench()
+    bench.tests.run_startup()
+    bench.tests.run([CLOCK], AGENT)
+    before = bench.kept.latest()
+    bench.tests.conclude([(CLOCK, False, "broken", "")])
+    assert bench.kept.latest() == before

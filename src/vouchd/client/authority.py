@@ -80,10 +80,10 @@ def _authority(
     certificate: x509.Certificate, issuer: x509.Certificate, trusted: Sequence[bytes], at: int
 ) -> SignerRole:
     """By what right this certificate signs (RFC 6960 section 4.2.2.2). Raises: VerificationError when by none."""
-    name = certificate.subject.rfc4514_string()
     if at < certs.not_before(certificate) or at > certs.not_after(certificate):
         raise VerificationError(
-            f"the signer's certificate is outside its validity: {name}", hint="the responder needs a current one"
+            f"the signer's certificate is outside its validity: {_name(certificate)}",
+            hint="the responder needs a current one",
         )
     if certs.authority_id(certificate) == certs.authority_id(issuer):
         return SignerRole.ISSUER
@@ -91,17 +91,21 @@ def _authority(
         return SignerRole.TRUSTED
     if not certs.is_issued_by(certificate, issuer):
         raise VerificationError(
-            f"the signer was not issued by the CA itself: {name}",
+            f"the signer was not issued by the CA itself: {_name(certificate)}",
             hint="a delegated signer is issued by the CA it answers for; one of your own trust has to be named",
         )
     if not certs.has_ocsp_signing(certificate):
         raise VerificationError(
-            f"the signer's certificate is not for OCSP signing: {name}",
+            f"the signer's certificate is not for OCSP signing: {_name(certificate)}",
             hint="extendedKeyUsage lacks id-kp-OCSPSigning, so any certificate of the CA could have signed this",
         )
     if not _may_sign(certificate):
-        raise VerificationError(f"the signer's certificate is not for digital signatures: {name}")
+        raise VerificationError(f"the signer's certificate is not for digital signatures: {_name(certificate)}")
     return SignerRole.DELEGATED
+
+
+def _name(certificate: x509.Certificate) -> str:
+    return certificate.subject.rfc4514_string()
 
 
 def _may_sign(certificate: x509.Certificate) -> bool:

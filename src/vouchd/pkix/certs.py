@@ -27,6 +27,7 @@ DIGEST_FUNCTIONS = {"SHA-1": "sha1", "SHA-256": "sha256", "SHA-384": "sha384", "
 UNREADABLE = "(a name that cannot be read)"
 
 
+@lru_cache(maxsize=1 << 8)  # what is done with a CA or signer asks for its certificate again and again
 def load_certificate(certificate_der: bytes) -> x509.Certificate:
     """The certificate in DER. Raises: ValueError."""
     try:
@@ -237,29 +238,23 @@ def check_signer(signer: x509.Certificate, authority: x509.Certificate, at: int)
     return fitness
 
 
-def signing_end(signer: x509.Certificate, certificates: Iterable[bytes], *, trusted: bool = False) -> int | None:
-    """The last second in which `signer` may answer for what these certificates (DER) of a CA have issued.
-
-    Its own last one, or that of the CA that has certified it, which clients look at too. None: it may never.
-    `trusted`: a responder that clients trust by their own configuration, whoever certified it.
-    """
-    ends = []
-    for certificate_der in certificates:
-        authority = load_certificate(certificate_der)
-        try:
-            fitness = _fitness(signer, authority)
-        except SigningError:
-            continue
-        ends.append(not_after(signer) if fitness.own_key else min(not_after(signer), not_after(authority)))
-    if not ends and trusted and may_sign(signer):
-        return not_after(signer)
-    return max(ends, default=None)
-
-
 @lru_cache(maxsize=_REMEMBERED)
 def signing_end_of(signer_der: bytes, certificates: tuple[bytes, ...], *, trusted: bool = False) -> int | None:
-    """The same for a signer in DER, worked out once: a start asks of each CA for its self tests, and to sign."""
-    return signing_end(load_certificate(signer_der), certificates, trusted=trusted)
+    """The last second in which a signer (DER) may answer for what these certificates (DER) of a CA have issued.
+
+    Its own last one, or that of the CA that has certified it, which clients look at too. None: it may never.
+    `trusted`: a responder that clients trust by their own configuration, whoever certified it. Worked out once: a start
+    asks of each CA for its self tests, and to sign.
+    """
+    signer, ends = load_certificate(signer_der), []
+    end = not_after(signer)
+    for certificate_der in certificates:
+        judgement = _judged(signer_der, certificate_der)
+        if isinstance(judgement, SignerFitness):
+            ends.append(end if judgement.own_key else min(end, not_after(load_certificate(certificate_der))))
+    if not ends and trusted and may_sign(signer):
+        return end
+    return max(ends, default=None)
 
 
 def _fitness(signer: x509.Certificate, authority: x509.Certificate) -> SignerFitness:

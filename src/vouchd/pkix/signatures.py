@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -47,6 +48,7 @@ class SignatureAlgorithm:
         return self.oid != _PSS and not self.key_type.startswith("ML-DSA")
 
 
+@cache
 def digest_identifier(digest: str, *, null: bool = True) -> bytes:
     """AlgorithmIdentifier of a digest, with the NULL parameters that RFC 8017 asks for or without."""
     return der.tlv(der.SEQUENCE, der.oid_tlv(_DIGEST_OIDS[digest]), der.tlv(der.NULL) if null else b"")

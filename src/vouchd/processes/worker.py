@@ -106,10 +106,14 @@ def run_worker(
     the loaded index files that turned out to be damaged. `withhold` makes it answer tryLater for the CAs of these ids,
     and for no others for that cause. `confined`: it cannot open the instance's files any more.
     """
-    gc.set_threshold(*_COLLECTING)
     sys.setswitchinterval(_SWITCH_SECONDS)  # the thread that loads lets the loop answer in between
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_Worker(server, replacing, load, inheritance, halt, damaged, withhold, confined=confined).serve())
+
+
+def collect_seldom() -> None:
+    """Look for garbage seldom; before the keys and CRLs of many CAs are read, which stay."""
+    gc.set_threshold(*_COLLECTING)
 
 
 class _Wanted(NamedTuple):

@@ -224,8 +224,9 @@ class SelfTests:
                     at=at,
                 )
             )
-        self._records.merge(results)
-        self._record(results, Trigger.STARTUP, ITSELF)
+        if results:
+            self._records.merge(results)
+            self._record(results, Trigger.STARTUP, ITSELF)
 
     def _planned(self, names: Sequence[str]) -> tuple[Planned, ...]:
         if not names:

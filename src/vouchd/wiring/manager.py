@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -101,6 +102,7 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
     if holder not in {None, os.getpid()}:  # it is this process after a restart
         raise LifecycleError(f"this instance is already running, process {holder}", hint="stop it with `vouchd stop`")
     harden()  # before any key is read
+    gc.disable()  # until it answers: what a start makes stays, and to look at it again and again is a fifth of it
     config = cs_cfg.read(layout.cs_cfg)
     settings = settings_from(config, layout.root)
     if holder is None and followed_keyring(layout, settings):
@@ -215,6 +217,7 @@ def _prove(
     for failed in failures(tests.run_startup()):
         warn(failed)
     begin()
+    gc.enable()
     proof.begin(tests.conclude)
     material.forget()  # what signs stays with those who sign
 

@@ -23,7 +23,7 @@ from vouchd.index.serving import OpenIndexes
 from vouchd.instance.certificates.signers import Lost, load_signers
 from vouchd.instance.signing_sets import NamedSigners, SigningWord, read_sets
 from vouchd.processes.logs import set_up_logs
-from vouchd.processes.worker import inherited
+from vouchd.processes.worker import collect_seldom, inherited
 from vouchd.processes.worker import run_worker as serve_worker
 from vouchd.service.answering import Responder
 from vouchd.service.signing_epochs import SigningEpochs, SigningSet
@@ -41,6 +41,7 @@ def run_worker(layout: Layout, slot: int) -> None:
     """Be the worker process of `slot` until told to drain. Raises: VouchdError when it cannot start."""
     set_up_logs()
     raise_descriptor_limit()
+    collect_seldom()
     harden()  # before any key is read
     inheritance = inherited()
     if inheritance.slot != slot:

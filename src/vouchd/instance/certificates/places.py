@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.errors import NotFound, SigningError
+from vouchd.pkix.certs import load_certificate
 from vouchd.pkix.purposes import Purpose
 from vouchd.settings.declared import Settings
 from vouchd.settings.tcp_ports import KeyFiles
@@ -48,9 +50,14 @@ class SystemCertificate:
         return self.certificate.public_bytes(Encoding.DER) if self.certificate else None
 
 
-def system_certificates(settings: Settings) -> tuple[SystemCertificate, ...]:
-    """All system certificates: the signers in the order of CS.cfg, then TLS server, subsystem, audit signing, admin."""
-    return tuple(_with_certificate(place) for place in _places(settings))
+def system_certificates(
+    settings: Settings, read: Mapping[str, tuple[bytes, ...]] = MappingProxyType({})
+) -> tuple[SystemCertificate, ...]:
+    """All system certificates: the signers in the order of CS.cfg, then TLS server, subsystem, audit signing, admin.
+
+    What is `read` already of their files, by name in DER, is not read again.
+    """
+    return tuple(_with_certificate(place, read.get(place.name, ())) for place in _places(settings))
 
 
 def find(settings: Settings, name: str) -> SystemCertificate:
@@ -78,7 +85,10 @@ def _places(settings: Settings) -> Iterator[SystemCertificate]:
         yield SystemCertificate(name, purpose, files_of[name], prefix)
 
 
-def _with_certificate(place: SystemCertificate) -> SystemCertificate:
+def _with_certificate(place: SystemCertificate, read: tuple[bytes, ...] = ()) -> SystemCertificate:
+    if read:
+        certificate, *above = map(load_certificate, read)
+        return replace(place, certificate=certificate, chain=tuple(above))
     if not place.files.certificate_file.exists():
         return place
     try:

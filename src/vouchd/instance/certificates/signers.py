@@ -108,8 +108,11 @@ class KeyMaterial:
 
     @cached_property
     def certificates(self) -> tuple[SystemCertificate, ...]:
-        """See system_certificates."""
-        return system_certificates(self.settings)
+        """See system_certificates. Raises: ConfigError."""
+        ready = self.signers.ready
+        alone = [one.nickname for one in self.settings.signers if one.chain_file is None and one.nickname in ready]
+        read = {name: (ready[name].certificate_der, *ready[name].chain_der) for name in alone}
+        return system_certificates(self.settings, read)
 
     def forget(self) -> None:
         """Let go of what was read; it is read again when it is wanted."""

@@ -34,7 +34,7 @@ from vouchd.pkix.certs import (
     signing_end_of,
 )
 from vouchd.service.answering import Responder
-from vouchd.service.explaining import Explanation, Signers, explain_each
+from vouchd.service.explaining import Explanation, Signers, decide_each
 from vouchd.service.signer_choice import SignerCertificates
 
 _TIMEOUT_SECONDS = 5.0
@@ -88,7 +88,7 @@ class Canary:
         After the CA has changed its key that is the former one, until it has certified a signer by the new one.
         """
         authority = serving.authority
-        if not authority.policy.trusted_responder:
+        if len(authority.certificates) > 1 and not authority.policy.trusted_responder:
             with suppress(TryLater):
                 for one in authority.certificates:
                     signer = self._known.certificates[
@@ -189,7 +189,7 @@ class Canary:
         self, serving: ServingAuthority, issuer_der: bytes, serials: Sequence[bytes], at: int
     ) -> list[Explanation]:
         revocations, key = self._responder.revocations, key_id(issuer_der)
-        return explain_each(serving, self.policy, self._known, revocations, serials=serials, at=at, key=key)
+        return decide_each(serving, self.policy, self._known, revocations, serials=serials, at=at, key=key)
 
 
 def _serials(serving: ServingAuthority, issuer_der: bytes) -> tuple[bytes, ...]:

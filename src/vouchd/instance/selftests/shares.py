@@ -84,8 +84,8 @@ def processors() -> int:
 class Share:
     """A process that makes checks, which `end` has to end."""
 
-    def __init__(self, checks: Mapping[str, Check], *, nice: int = 0) -> None:
-        """`nice`: by how much it gives way to other processes. Raises: OSError."""
+    def __init__(self, checks: Mapping[str, Check]) -> None:
+        """Raises: OSError."""
         self._memory = os.memfd_create("checks")
         parent = os.getpid()
         try:
@@ -94,7 +94,7 @@ class Share:
             os.close(self._memory)
             raise
         if self._pid == 0:
-            _be_child(checks, self._memory, parent, nice)
+            _be_child(checks, self._memory, parent)
         self._pidfd = os.pidfd_open(self._pid)
         self._seen = 0  # octets
 
@@ -122,10 +122,9 @@ class Share:
         os.close(self._memory)
 
 
-def _be_child(checks: Mapping[str, Check], memory: int, parent: int, nice: int) -> NoReturn:
+def _be_child(checks: Mapping[str, Check], memory: int, parent: int) -> NoReturn:
     try:
         _stand_alone(parent)
-        os.nice(nice)
         gc.disable()  # it would write to all objects, which are shared as long as nobody does
         for name, check in checks.items():
             os.write(memory, json.dumps([name, *_record(outcome(check))]).encode() + b"\n")

@@ -1,8 +1,8 @@
 """What a start with many CAs leaves to be proved while it answers, CA by CA.
 
 How it works: the self tests of a start make the first checks of a kind before anything is answered, and leave the
-others here. As many processes as there are processors make them, giving way to those that answer; what each CA's check
-comes to is looked at twice a second. Until then the CA is `unproved`, and answered tryLater for it.
+others here. As many processes as there are processors make them; what each CA's check comes to is looked at twice a
+second. Until then the CA is `unproved`, and answered tryLater for it.
 
 Why this is right: a CA is answered for when an answer about it has been made with this process's keys and facts and
 verified as clients do, as it is where all are proved first; only the others do not wait for it. What is proved is the
@@ -30,8 +30,8 @@ from vouchd.service.selftests import SelfTestName
 
 _log = logging.getLogger(__name__)
 
-_NICE = 5
-_SHOWN = 100  # failures in the words of a result
+_TOLD = 100  # failures in the words of a result
+_SHOWN_SHARE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,7 @@ class StartProof:
         self._known: dict[str, LeftCheck] = {}
         self._unproved: dict[str, str] = {}  # label by the CA's id
         self._conclude: Callable[[Iterable[Conclusion]], None] = lambda _: None
+        self._shown = 0  # how many were done
         self.of = 0
         """How many CAs there were to be proved, those before the first answer among them."""
 
@@ -106,7 +107,7 @@ class StartProof:
             with suppress(OSError):
                 for first in range(count):
                     checks = {key: self._left[key].check for key in keys[first::count]}
-                    self._shares.append(Share(checks, nice=_NICE))
+                    self._shares.append(Share(checks))
 
     @property
     def unproved(self) -> frozenset[str]:
@@ -127,11 +128,11 @@ class StartProof:
         )
 
     def look(self) -> bool:
-        """Take what was made since the last look; whether there was something."""
+        """Take what was made since the last look; whether that is worth to be shown: what shows it goes by the CAs."""
         if not self._left:
             return False
-        news = dict(self._news())
-        for key, result in news.items():
+        failed = len(self._failed)
+        for key, result in tuple(self._news()):
             self._take(key, result)
         if not self._left:
             self.end()
@@ -140,7 +141,10 @@ class StartProof:
             except VouchdError as error:
                 _log.error("the results of the start's self tests are not kept: %s", error)
             _log.info("the start is proved: %d CAs, %d of them did not pass", self.of, len(self._unproved))
-        return bool(news)
+        worth = not self._left or len(self._failed) > failed or self.done - self._shown >= self.of * _SHOWN_SHARE
+        if worth:
+            self._shown = self.done
+        return worth
 
     def absolve(self) -> None:
         """All CAs have passed since, in a run of the self test: those that had failed are answered for again."""
@@ -186,8 +190,8 @@ class StartProof:
         for test in dict.fromkeys(left.test for left in self._known.values()):
             keys = [key for key, left in self._known.items() if left.test is test]
             failed = [key for key in keys if key in self._failed]
-            words = "; ".join(f"{self._known[key].name}: {self._failed[key]}" for key in failed[:_SHOWN])
-            more = f"; and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
+            words = "; ".join(f"{self._known[key].name}: {self._failed[key]}" for key in failed[:_TOLD])
+            more = f"; and {len(failed) - _TOLD} more" if len(failed) > _TOLD else ""
             hint = next((self._failed[key].hint for key in failed if self._failed[key].hint), "")
             made = f"{len(keys)} more while answering"
             yield Conclusion(test, not failed, f"{words}{more}" if failed else f"good, {made}", hint)
