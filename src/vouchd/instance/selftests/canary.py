@@ -14,7 +14,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from vouchd.client import inquiry
 from vouchd.client.parsing import parse_response
@@ -43,24 +44,31 @@ _DIGESTS = ("SHA-256", "SHA-1", *DIGEST_FUNCTIONS)
 
 @dataclass(frozen=True)
 class Canary:
-    """What is answered with: `url` is the running instance's, empty when it does not run or does not answer now."""
+    """What is answered with: `url` is the running instance's, empty when it does not run or does not answer now.
+
+    What is the same for all CAs of `state` is worked out with the first check, by the process that makes it.
+    """
 
     state: ServingState
     signers: Mapping[str, Signer]
     default_signer: str
     policy: ResponsePolicy
     url: str = ""
-    _known: Signers = field(init=False)
-    _responder: Responder = field(init=False)
 
-    def __post_init__(self) -> None:
-        """Work out what is the same for all CAs, whose checks may be shared among processes."""
+    @cached_property
+    def _known(self) -> Signers:
         certificates = {nickname: signer.certificate_der for nickname, signer in self.signers.items()}
-        known = Signers(SignerCertificates(certificates), self.default_signer)
-        object.__setattr__(self, "_known", known)
+        return Signers(SignerCertificates(certificates), self.default_signer)
+
+    @cached_property
+    def _responder(self) -> Responder:
         # Nobody can expect the self test to have a requestor's key: what is signed is what is looked at.
         policy = replace(self.policy, signature=RequestSignaturePolicy.IGNORE)
-        object.__setattr__(self, "_responder", Responder(self.state, self.signers, self.default_signer, policy))
+        return Responder(self.state, self.signers, self.default_signer, policy)
+
+    def prepare(self) -> None:
+        """Work that out now, for all processes that checks will be shared among."""
+        _ = self._known, self._responder
 
     def sing(self, at: int) -> Callable[[ServingAuthority], str]:
         """A check of one CA at POSIX time `at`; it returns what it found and raises SigningError."""

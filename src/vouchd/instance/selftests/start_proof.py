@@ -56,7 +56,7 @@ class StartProof:
     """Takes the checks that are left over the first `at_once` of each test, and has them made."""
 
     def __init__(self, at_once: int) -> None:
-        self._at_once = at_once
+        self.at_once = at_once
         self._shared = True
         self._left: dict[str, LeftCheck] = {}  # that are not made yet, by a key of their own
         self._cas: dict[str, str] = {}  # by key of the check that a CA waits for, its id
@@ -86,13 +86,13 @@ class StartProof:
         self._shared = self._shared and shared
         if cas is not None:
             self.of = len(cas)
-        for name in names[self._at_once :]:
+        for name in names[self.at_once :]:
             key = f"{test} {name}"
             self._left[key] = self._known[key] = LeftCheck(test, name, checks[name])
             if cas is not None:
                 self._cas[key] = cas[name]
                 self._unproved[cas[name]] = name
-        return {name: checks[name] for name in names[: self._at_once]}
+        return {name: checks[name] for name in names[: self.at_once]}
 
     def begin(self, conclude: Callable[[Iterable[Conclusion]], None]) -> None:
         """Have what was left made, the CAs first; `conclude` is told what the tests came to when all is made."""

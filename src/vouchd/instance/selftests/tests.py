@@ -122,11 +122,20 @@ def _canary(
     if not state.authorities:
         return "no CA yet"
     signers, shared = started_signers(material.signers), not material.signers.on_tokens
-    canary = Canary(state, signers, material.signers.default, material.settings.responder, _running_url(layout))
+    names, url = labels(one.authority for one in state.authorities), _running_url(layout)
+    settings, default = material.settings.responder, material.signers.default
+    at_once = proof.at_once if proof is not None else len(names)
+    now, later = state.authorities[:at_once], state.authorities[at_once:]
+    # Those that are left have a canary of their own: the first answer does not wait for what that works out.
+    named = {one.authority.policy.signer for one in later} - {one.authority.policy.signer for one in now} - {default}
+    first = {nickname: signer for nickname, signer in signers.items() if nickname not in named}
+    canary = Canary(ServingState(state.version, now), first, default, settings, url)
+    canary.prepare()
     check = canary.sing(at)
-    names = labels(one.authority for one in state.authorities)
-    checks: dict[str, Check] = {names[one.authority.id]: partial(check, one) for one in state.authorities}
+    checks: dict[str, Check] = {names[one.authority.id]: partial(check, one) for one in now}
     if proof is not None:
+        check = Canary(state, signers, default, settings, url).sing(at)
+        checks |= {names[one.authority.id]: partial(check, one) for one in later}
         cas = {name: each for each, name in names.items()}
         checks = proof.leave(SelfTestName.CANARY, checks, cas, shared=shared)
     return collect(checks, SigningError, shared=shared)
