@@ -18,6 +18,12 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
+def ended_seconds(pid: int) -> float:
+    """Processor time of its children that have ended and were waited for."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[13]) + int(fields[14])) / _TICKS
+
+
 def pss_mib(pid: int) -> float:
     """Its memory, with its share of what it has in common with others."""
     return _rollup_mib(pid, "Pss:")
