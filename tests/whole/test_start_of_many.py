@@ -119,12 +119,12 @@ class Many:
         return {label: self._answer(ca) for label, ca in self.cas.items()}
 
     def _answer(self, ca: CA) -> str:
-        asked = question(ca.der, [bytes([REVOKED])])
+        inquiry = question(ca.der, [bytes([REVOKED])])
         with Connection(read_report(self.layout.serving).ee_url, timeout_seconds=30) as connection:
-            response = parse_response(connection.exchange(asked.request_der).body)
+            response = parse_response(connection.exchange(inquiry.request_der).body)
         if response.basic is None:
             return status_name(response.status)
-        verified = verify_response(response, ca.certificate, asked.cert_ids, nonce=None, at=int(time.time()))
+        verified = verify_response(response, ca.certificate, inquiry.cert_ids, nonce=None, at=int(time.time()))
         return str(verified.singles[0].status)
 
     def health(self, path: str) -> str:

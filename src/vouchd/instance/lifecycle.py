@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from vouchd.core.facts import Epoch
 from vouchd.errors import LifecycleError, NotFound, RestartRefused
-from vouchd.files import read_tail
+from vouchd.files import read_head, read_tail
 from vouchd.instance.pidfile import running_pid
 from vouchd.instance.report import InstanceReport, read_report
 from vouchd.service.pulling import SourceState
@@ -352,10 +352,7 @@ def _wait(look: Callable[[], _T | None], seconds: float, work: Callable[[], floa
 
 def _work(pid: int) -> float:
     """Seconds of processor time that the process itself has taken; 0.0: it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return 0.0
+    fields = read_head(Path(f"/proc/{pid}/stat"), _TAIL_BYTES).rpartition(b")")[2].split()
     return sum(map(int, fields[_USED])) / os.sysconf("SC_CLK_TCK")
 
 

@@ -203,18 +203,18 @@ class SelfTests:
         require_passed(results)
         return results
 
-    def conclude(self, found: Iterable[tuple[SelfTestName, bool, str, str]]) -> None:
+    def conclude(self, results: Iterable[tuple[SelfTestName, bool, str, str]]) -> None:
         """Keep what came of tests of which a start had left a part: name, whether all passed, detail and hint.
 
         A failure costs what it is about, and stops nothing. Raises: StoreUnavailable.
         """
         at, former = self._clock.now(), {result.name: result for result in self._records.latest()}
-        results = []
-        for name, ok, detail, hint in found:
+        kept = []
+        for name, ok, detail, hint in results:
             first = former.get(name.value)
             if first is None or first.trigger != Trigger.STARTUP:  # a run since then has told of all
                 continue
-            results.append(
+            kept.append(
                 replace(
                     first,
                     ok=first.ok and ok,
@@ -224,9 +224,9 @@ class SelfTests:
                     at=at,
                 )
             )
-        if results:
-            self._records.merge(results)
-            self._record(results, Trigger.STARTUP, ITSELF)
+        if kept:
+            self._records.merge(kept)
+            self._record(kept, Trigger.STARTUP, ITSELF)
 
     def _planned(self, names: Sequence[str]) -> tuple[Planned, ...]:
         if not names:
