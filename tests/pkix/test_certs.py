@@ -95,7 +95,8 @@ def test_serial_octets_are_those_of_the_certificate():
 def test_signing_end_is_worked_out_once_for_the_same_certificates(monkeypatch):
     """A start asks of the same signer and CA again and again; another history of the CA is another question."""
     signer, worked = ONE.issue_signer(), []
-    monkeypatch.setattr(certs, "signing_end", lambda _, certificates, **__: worked.append(certificates) or NOW)
+    judged = certs._judged
+    monkeypatch.setattr(certs, "_judged", lambda one, authority: worked.append(authority) or judged(one, authority))
     for certificates in ((ONE.der,), (ONE.der,), (ONE.der, NAMESAKE.der)):
-        assert certs.signing_end_of(signer.der, certificates) == NOW
-    assert worked == [(ONE.der,), (ONE.der, NAMESAKE.der)]
+        assert certs.signing_end_of(signer.der, certificates) == certs.not_after(signer.certificate)
+    assert worked == [ONE.der, ONE.der, NAMESAKE.der]

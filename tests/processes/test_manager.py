@@ -14,6 +14,7 @@ from tests.ports import free_port
 from tests.processes.running import DEADLINE_SECONDS, Instance, eventually, gone
 
 from vouchd.instance.pidfile import running_pid
+from vouchd.instance.selftests.start_proof import StartProof
 from vouchd.processes.manager import _Instance
 
 pytestmark = pytest.mark.process
@@ -245,6 +246,7 @@ async def test_end_of_notices_does_not_hold_up_the_loop():
     manager = object.__new__(_Instance)
     manager._end_notices = lambda: ended.append(threading.get_ident())
     manager._tasks, manager._pool = [], SimpleNamespace(release=release)
+    manager._settings = SimpleNamespace(proof=StartProof(1))
     await manager._halt()
     assert ended[1:] == [0]
     assert ended[0] != threading.get_ident()
