@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from asn1crypto import algos, pkcs12
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from tests.pki import CA, new_key
+from tests.pki import CA, shared_key
 
 from vouchd.errors import SigningError
 from vouchd.pkix.pkcs12 import writing
@@ -23,10 +23,10 @@ SIGNER, SUBSYSTEM = "ocspSigningCert cert-pki-ocsp", "subsystemCert"
 def make_bags() -> list[KeyBag]:
     """Two keys of two kinds below an intermediate CA."""
     root = CA.create("Root")
-    issued = root.issue("Intermediate", key=new_key("RSA"))
+    issued = root.issue("Intermediate", key=shared_key("RSA", 1))
     between = CA(issued.certificate, issued.key)
     chain = (between.certificate, root.certificate)
-    first, second = between.issue("signer", key=new_key("RSA")), between.issue("subsystem")
+    first, second = between.issue("signer", key=shared_key("RSA", 2)), between.issue("subsystem")
     return [KeyBag(one.key, one.certificate, chain, name) for one, name in ((first, SIGNER), (second, SUBSYSTEM))]
 
 
