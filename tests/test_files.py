@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -187,10 +188,20 @@ def test_spool_has_what_was_written_last_large_or_small(pieces):
 def test_spool_without_room_says_so(monkeypatch):
     """What finds no room is an error of the family that was named."""
     monkeypatch.setattr(files, "_LARGE_FOLDER", "/nowhere")
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
     spool = Spool(ConfigError)
     spool.write(b"small")
-    with pytest.raises(ConfigError, match="/nowhere"):
+    with pytest.raises(ConfigError, match="no room"):
         spool.write(b"x" * MAX_BYTES)
+
+
+def test_spool_where_its_usual_folder_is_not_to_be_written_to_is_elsewhere(monkeypatch, tmp_path):
+    """In a container whose file system is read-only the folder for temporary files does."""
+    monkeypatch.setattr(files, "_LARGE_FOLDER", "/nowhere")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    spool = Spool()
+    spool.write(b"x" * (MAX_BYTES + 1))
+    assert spool.view() == b"x" * (MAX_BYTES + 1)
 
 
 def test_mapped_copy_beyond_the_limit_or_of_nothing_is_refused(tmp_path):

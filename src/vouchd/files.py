@@ -27,6 +27,7 @@ MAX_BYTES = 1 << 20
 LEFTOVER_SUFFIX = ".part"  # of what a process that was killed had not finished
 READABLE = "is the name right, and may this user read the file and its folder?"
 _WRITABLE = "free space, or mend the permissions of the folder"
+_ROOM = "free space in /var/tmp, or where that is not to be written to in the folder that TMPDIR names"
 _OTHERS = 0o077
 _LARGE_FOLDER = "/var/tmp"  # noqa: S108  for nameless files alone; /tmp is memory on many hosts
 
@@ -103,7 +104,7 @@ class Spool:
             return
         with self._room():
             if self._file is None:
-                self._file = tempfile.TemporaryFile(dir=_LARGE_FOLDER)  # noqa: SIM115  closed with this object
+                self._file = _nameless_file()
                 weakref.finalize(self, self._file.close)
                 self._file.write(self._octets)
                 self._octets.clear()
@@ -135,7 +136,17 @@ class Spool:
         try:
             yield
         except OSError as problem:
-            raise self._error(f"{_LARGE_FOLDER}: {problem.strerror or problem}", hint=_WRITABLE) from problem
+            raise self._error(
+                f"no room for {MAX_BYTES} bytes and more: {problem.strerror or problem}", hint=_ROOM
+            ) from problem
+
+
+def _nameless_file() -> BinaryIO:
+    """A file where large ones belong, or where that is not to be written to, as in a container, where any may be."""
+    try:
+        return tempfile.TemporaryFile(dir=_LARGE_FOLDER)
+    except OSError:
+        return tempfile.TemporaryFile()
 
 
 def read_secret(path: Path) -> bytes:

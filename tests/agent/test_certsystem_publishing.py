@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import ssl
+import tempfile
 import time
 
 import pytest
@@ -257,6 +258,7 @@ def test_publisher_that_sends_chunks_is_taken(port, ca, size):
 def test_publisher_whose_crl_finds_no_room_is_told_to_come_again(port, ca, monkeypatch):
     """A full disk is no fault of the CRL: the CA is told that the same one may be taken later."""
     monkeypatch.setattr(files, "_LARGE_FOLDER", "/nowhere")
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
     body = b"crl=0" + bytes(files.MAX_BYTES) + b"&noui=true"  # the first octet of DER
     answer = port.send("publisher", head(len(body)), body)
     assert answer.startswith(b"HTTP/1.0 503 ")
