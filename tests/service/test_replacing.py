@@ -140,6 +140,17 @@ def test_certificate_of_a_signer_is_sent_along_but_while_it_is_that_of_a_ca():
         assert sent_along == ([] if servings else [ONE.certificate])
 
 
+def test_signer_that_becomes_a_ca_of_ours_is_so_for_a_ca_that_ends_before_it_too():
+    """What is prepared for a signer is made anew wherever it signs: here where the CA's end is earlier than its own."""
+    ending = CA.create("Ending CA", not_after=NOW + DAY)
+    cross = signer(ending.issue_signer("CA two", key=TWO.key, not_after=NOW + 9 * DAY))
+    alone, both = state(serving(ending, point(ending))), state(serving(ending, point(ending)), serving(TWO, point(TWO)))
+    ours = responder(alone, cross)
+    for version, (holding, count) in enumerate(((alone, 1), (both, 0), (alone, 1)), 2):
+        ours.replace(replace(holding, version=version))
+        assert len(read(ours.answer(request_for(ending, GOOD), NOW)).certificates) == count
+
+
 def test_state_that_is_taken_over_is_taken_in_small_steps():
     """The loop goes on answering in between: no step is more than one CA that changed, or 512 that are compared."""
     many = tuple(of_id(serving(ONE), f"{number}") for number in range(1100))
