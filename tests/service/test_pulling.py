@@ -206,3 +206,55 @@ def test_schedule_after_failure_never_exceeds_the_cap(name, attempt, interval, f
     """However long a source fails, it is asked again within the cap and never in a loop."""
     due = Schedule(interval_seconds=interval).after_failure(name, attempt, NOW, failures)
     assert NOW < due <= NOW + 900
+
+
+def test_crl_that_ends_soon_is_asked_for_at_half_of_the_time_that_is_left():
+    """The lead is no longer than that: what is good for a few minutes is not asked for at once."""
+    schedule = Schedule(lead_seconds=300)
+    for left, before in ((400, 200), (599, 300), (601, 301), (900, 600)):
+        due = schedule.after_success("main", 1, NOW, NOW + left)
+        assert isinstance(due, int)
+        assert NOW + 0.9 * before - 1 <= due <= NOW + before
+
+
+def test_sources_and_attempts_are_spread_over_a_tenth_of_the_delay():
+    """Many sources do not fire together, nor does one at the same second of each interval."""
+    schedule = Schedule(interval_seconds=100_000, retry_cap_seconds=100_000)
+    for due in (
+        lambda name, attempt: schedule.after_success(name, attempt, NOW, None),
+        lambda name, attempt: schedule.after_failure(name, attempt, NOW, 100),
+    ):
+        for delays in (
+            [due(f"source {number}", 1) - NOW for number in range(500)],
+            [due("source", number) - NOW for number in range(500)],
+        ):
+            assert len(set(delays)) > 450
+            assert 90_000 <= min(delays) < 90_400
+            assert 99_600 < max(delays) <= 100_000
+
+
+def test_source_that_is_asked_each_second_is_asked_so_after_failures():
+    """No failure makes the delay longer than the interval is."""
+    schedule = Schedule(interval_seconds=1, retry_seconds=1)
+    assert [schedule.after_failure("main", 1, NOW, failures) for failures in (1, 2, 9)] == [NOW + 1] * 3
+
+
+def test_state_tells_which_source_it_is_and_how_often_it_was_asked():
+    """Name, URL without a password and whether it is paused, from the first; each attempt is counted when it ended."""
+    source = ScriptedSource(SourceError("down"), None, SourceError("down"))
+    source.host = "crl.example"
+    puller = Pulling("main", "http://u:secret@crl.example/a", source, Schedule(), accept_with())
+    state = puller.state
+    assert (state.name, state.url, state.paused) == ("main", "http://crl.example/a", False)
+    assert puller.host == "crl.example"
+    assert [puller.attempt(NOW).attempts for _ in range(3)] == [1, 2, 3]
+    paused = Pulling("other", "file:/x", ScriptedSource(), Schedule(), accept_with(), paused=True).state
+    assert (paused.name, paused.url, paused.paused) == ("other", "file:/x", True)
+
+
+def test_next_attempt_is_that_of_the_schedule_for_this_source_and_attempt():
+    """The same history gives the same schedule, whatever became of it before."""
+    schedule = Schedule(interval_seconds=DAY)
+    puller = pulling(SourceError("down"), fetched(), schedule=schedule)
+    assert puller.attempt(NOW).next_attempt == schedule.after_failure("main", 1, NOW, 1)
+    assert puller.attempt(NOW).next_attempt == schedule.after_success("main", 2, NOW, NOW + DAY)
