@@ -82,6 +82,7 @@ class Mutation:
         """Which functions each test reaches, and how long it takes."""
         set_mutant_under_test("stats")
         for test, following in zip(tests, [*tests[1:], None], strict=True):
+            self._forget()
             begin = process_time()
             if failure := _failure(test, following):
                 raise pytest.UsageError(f"{test.nodeid} fails without any change:\n{failure}")
@@ -90,6 +91,14 @@ class Mutation:
             for function in reached:
                 self._reach[function].append(test)
             reached.clear()
+
+    def _forget(self) -> None:
+        """Let go of what functions have kept (`functools.cache`): each test reaches them, and changes count in them."""
+        for path in set(self.changes.values()):
+            module = sys.modules.get(".".join(path.with_suffix("").parts[1:]))
+            for value in vars(module).values() if module else ():
+                if hasattr(value, "cache_clear"):
+                    value.cache_clear()
 
     def _begin(self, change: str, tests: list[pytest.Item]) -> None:
         if pid := os.fork():
@@ -102,6 +111,7 @@ class Mutation:
             resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 1))
             sys.stdout = sys.stderr = io.StringIO()
             set_mutant_under_test(change)
+            self._forget()
             os._exit(_exit_code(tests))
         finally:
             os._exit(_BROKEN)  # the run itself, not a test
