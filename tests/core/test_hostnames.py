@@ -16,6 +16,7 @@ LONGEST = ".".join(["a" * 63] * 3 + ["b" * 61])
         ("ocsp1.example", "ocsp1.example"),
         ("OCSP1.Example.", "ocsp1.example"),
         ("a.b", "a.b"),
+        ("A.LINUX", "a.linux"),
         ("1.example", "1.example"),
         ("xn--bcher-kva.example", "xn--bcher-kva.example"),
         ("a-b.local", "a-b.local"),

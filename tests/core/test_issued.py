@@ -55,3 +55,13 @@ def test_document_serials_cut_short_refused():
     """A document without its last line end is damaged."""
     with pytest.raises(ValueError, match="cut short"):
         list(issued.document_serials([b"01\n02"]))
+
+
+def test_issued_serials_numbers_are_decimal_unless_said_otherwise():
+    """Most lists are; a serial may have 64 octets, and not one more."""
+    longest = 2 ** (8 * issued.MAX_SERIAL_OCTETS - 1) - 1
+    assert list(issued.issued_serials(b"16")) == [b"\x10"]
+    assert list(issued.issued_serials(b"%d" % longest)) == [longest.to_bytes(issued.MAX_SERIAL_OCTETS)]
+    for line in (b"%d" % (longest + 1), b"0x%x" % (longest + 1)):
+        with pytest.raises(ValueError, match="more than 64 octets"):
+            list(issued.issued_serials(line))

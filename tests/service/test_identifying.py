@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.memory_store import MemoryStore
 from tests.pki import CA, DAY, NOW, shared_key
@@ -11,6 +13,7 @@ from tests.serving import entry, point, serving, state
 from vouchd.core.facts import ExpiredCRLPolicy, Group
 from vouchd.core.policy import ResponsePolicy
 from vouchd.errors import ConfigError, PermissionDenied, StoreUnavailable
+from vouchd.pkix.certs import key_id
 from vouchd.pkix.reasons import Reason
 from vouchd.pkix.scope import Scope
 from vouchd.service.permission import Permission
@@ -178,3 +181,39 @@ def test_identify_not_a_certificate_is_an_error_of_ours(desk):
     """Bytes that no TLS library would pass on are refused, not a crash."""
     with pytest.raises(ConfigError):
         desk.identify(b"\x30\x00")
+
+
+def test_identify_is_let_in_from_the_first_second_of_validity_to_the_last(desk):
+    """Both ends of it belong to it."""
+    first, last = (
+        int(moment.timestamp())
+        for moment in (ALICE.certificate.not_valid_before_utc, ALICE.certificate.not_valid_after_utc)
+    )
+    assert {desk.identify(at=at).name for at in (first, last)} == {"alice"}
+    for at in (first - 1, last + 1):
+        with pytest.raises(PermissionDenied):
+            desk.identify(at=at)
+
+
+def test_identify_is_judged_by_the_crls_of_the_key_that_issued_the_certificate(desk):
+    """Of a CA whose CRLs are of one key alone the other key's list says nothing of it, and its own does."""
+    renewed = CA.create("Lab CA", key=shared_key("EC", 5))
+
+    def of_key(ca: CA, *entries):
+        made = point(LAB, *entries, scope=Scope(scope_id=key_id(ca.der) + "0" * 24))
+        return replace(made, epoch=replace(made.epoch, key_only=True, issuer_key=key_id(ca.der)))
+
+    def ours(*points):
+        made = serving(LAB, *points, named_point_covers_all=True)
+        return replace(made, authority=replace(made.authority, certificate_der=renewed.der, history=(LAB.der,)))
+
+    assert desk.identify(ALICE, ours(of_key(LAB), of_key(renewed, entry(1001)))).name == "alice"
+    desk.audit.records.clear()
+    assert "revoked" in refused(desk, ALICE, ours(of_key(LAB, entry(1001)), of_key(renewed)))
+
+
+def test_identify_issued_certificate_that_no_crl_covers_is_let_pass(desk):
+    """It is on the list of those issued, and what is missing is the CA's CRL alone."""
+    users_only = point(LAB, scope=Scope(only_user=True))
+    desk.identify(ALICE, serving(LAB, users_only, issued={ALICE.serial}))
+    assert desk.audit.records[0][3]["certificate_status"] == "not covered by a CRL"

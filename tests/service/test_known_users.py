@@ -104,3 +104,19 @@ def test_administrator_out_of_the_store_is_recorded_once(desk):
     desk.store.put_user(replace(made, certificates=(b"1", b"3")), made)
     desk.known.look()
     assert desk.planted() == ["clerk", "planted", "clerk"]
+
+
+def test_user_known_last_is_kept_and_what_became_of_it_is_recorded_whole(desk):
+    """By whom it was seen, who it is and in which groups; the file has what was read, and is read again after a start."""
+    assert desk.known.users() == (desk.admin,)
+    desk.store.put_user(User("planted", "P", frozenset({Group.ADMINISTRATORS, Group.AUDITORS}), (b"2",)), None)
+    for _ in range(2):
+        assert not desk.known.look(), "nothing that is served has changed"
+    detail = {"target": "planted", "operation": "seen in the store", "groups": "Administrators, Auditors"}
+    assert [one for one in desk.audit.records if one[1] == "store"] == [("CONFIG_ROLE", "store", "success", detail)]
+    desk.begin()
+    assert desk.known.users() == desk.store.users()
+    desk.path.unlink()
+    desk.begin()
+    assert desk.known.users() == ()
+    assert desk.known.by_certificate() == {}
