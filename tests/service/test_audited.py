@@ -16,6 +16,7 @@ from vouchd.errors import CRLQuarantined, VouchdError
 from vouchd.service.authorities import NewAuthority
 from vouchd.service.ingesting import Ingesting
 from vouchd.service.permission import Permission
+from vouchd.service.tracing import TraceId, WorkersTrace
 from vouchd.service.users import Users
 
 LAB = CA.create("Lab CA")
@@ -288,3 +289,28 @@ def test_what_is_done_to_a_user_is_recorded_with_what_it_is_then(world):
         act()
         detail = {"operation": operation, "user": "al", "groups": now_in, "certificates": ", ".join(certificates)}
         assert log(world) == [allowed(action, "al"), ("CONFIG_ROLE", "success", detail | {"enabled": enabled})]
+
+
+def test_trace_of_a_crl_is_named_by_its_digest():
+    """Whoever has the CRL knows it: 32 digits of the SHA-256 are the trace, the next 16 what all spans are below."""
+    digest = "0123456789abcdef" * 4
+    assert TraceId.of(digest) == (int("0123456789abcdef" * 2, 16), 0x0123456789ABCDEF)
+    other = "f" * 32 + "0" * 15 + "1" + "f" * 16
+    assert TraceId.of(other) == (2**128 - 1, 1)
+
+
+def test_answer_of_a_worker_is_told_with_its_manifest_and_since_when():
+    """From the publication on; each version for itself, by the older one of two that share a slot for a while."""
+    tracing = RecordingTracing()
+    trace = WorkersTrace(tracing)
+    trace.publish(7, ["b" * 64, "a" * 64])
+    trace.publish(8, ["c" * 64])
+    trace.publish(9, [])
+    trace.look([(0, 7), (0, 9)])
+    assert tracing.steps == [(digest * 64, "answered", {"worker": 0, "manifest": 7}) for digest in "ab"]
+    tracing.steps.clear()
+    trace.look([(0, 9)])
+    assert tracing.steps == [("c" * 64, "answered", {"worker": 0, "manifest": 8})]
+    tracing.steps.clear()
+    trace.look([(0, 9), (1, 9)])
+    assert tracing.steps == []

@@ -6,7 +6,7 @@ import pytest
 from tests.pki import NOW
 from tests.service.recording import ADMIN, AGENT, AUDITOR, NOBODY, FullAudit, RecordingAudit
 
-from vouchd.errors import LifecycleError, NotFound, PermissionDenied, SigningError, StoreUnavailable
+from vouchd.errors import LifecycleError, NotFound, PartFails, PermissionDenied, SigningError, StoreUnavailable
 from vouchd.service.permission import Permission
 from vouchd.service.selftests import (
     ON_DEMAND_TESTS,
@@ -264,3 +264,51 @@ def test_run_since_the_start_counts_for_more_than_what_the_start_left():
     before = bench.kept.latest()
     bench.tests.conclude([(CLOCK, False, "broken", "")])
     assert bench.kept.latest() == before
+
+
+def test_failure_of_a_part_stops_nothing_else():
+    """A critical test that finds one of several signers unusable costs the CAs of that one: all others are answered."""
+    bench = Bench()
+
+    def part_fails(_: int) -> str:
+        raise PartFails("the key of ocsp2 is away", hint="see vouchd certs list")
+
+    bench.tests._tests[CANARY] = SelfTest(CANARY, "about it", part_fails)
+    (failed, _) = results = bench.tests.run([], AGENT)
+    assert (failed.ok, failed.critical, failed.halts) == (False, False, False)
+    assert (failed.detail, failed.hint) == ("the key of ocsp2 is away", "see vouchd certs list")
+    assert halting(results) == ""
+    assert bench.audit.records[-1][2] == "failure"
+
+
+def test_run_is_recorded_whole():
+    """Who wanted which tests; then when they run, which passed and failed, which of them halt, and why."""
+    bench = Bench(failing={CANARY, DISK})
+    bench.tests.run(["OCSPCanary", "ClockVerification", "DiskSpace"], AGENT)
+    names = "OCSPCanary, ClockVerification, DiskSpace"
+    right, run = bench.audit.records
+    assert right == ("AUTHZ", "agent", "success", {"action": "run self tests", "target": names})
+    assert run[3] == {
+        "trigger": "onDemand",
+        "passed": "ClockVerification",
+        "failed": "OCSPCanary, DiskSpace",
+        "critical": "OCSPCanary",
+        "why": "OCSPCanary: it is broken; DiskSpace: it is broken",
+    }
+    bench = Bench(failing={CANARY, CLOCK})
+    bench.tests.run([], AGENT)
+    assert bench.audit.records[0][3]["target"] == "*"
+    with pytest.raises(LifecycleError):
+        bench.tests.run_startup()
+    assert bench.audit.records[-1][3]["trigger"] == "startup"
+    assert bench.audit.records[-1][3]["passed"] == "DiskSpace"
+
+
+def test_result_of_a_test_tells_what_it_is_about_and_how_long_it_took(monkeypatch):
+    """A list says what each looks at; a result has its milliseconds, and no remedy where none is needed."""
+    bench = Bench()
+    assert [one.about for one in bench.tests.tests(AGENT)] == [f"about {name}" for name in (CANARY, CLOCK, DISK)]
+    seconds = iter([10.0, 12.5, 20.0, 20.004])
+    monkeypatch.setattr("vouchd.service.selftests.time.perf_counter", lambda: next(seconds))
+    results = bench.tests.run([], AGENT)
+    assert [(one.milliseconds, one.hint) for one in results] == [(2500, ""), (4, "")]
