@@ -250,7 +250,7 @@ def agent_port(folder: Path, filling: Filling = lambda *_: {}, **values: str) ->
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(certs, "check_signer", lambda *_: certs.SignerFitness(own_key=True, warnings=()))
-        patch.setattr(certs, "signing_end", lambda *_, **__: int(time.time()) + DAY)
+        patch.setattr(certs, "signing_end_of", lambda *_, **__: int(time.time()) + DAY)
         with _instance(folder, _prepared(filling), values) as port:
             yield port
 
