@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import select
 import socket
 import ssl
 import threading
@@ -158,6 +159,7 @@ class AgentPort:
         self.users = dict(users)
         self.publication = publication
         self._contexts: dict[bytes, ssl.SSLContext] = {}  # by the certificate of the client
+        self._kept: dict[bytes, http.client.HTTPSConnection] | None = None  # so too, where they are kept
         clock = SystemClock()
         self.keeping = audit_keeping(services.audit, None, services.settings.audit, clock)
         watermark = Watermark(services.settings.of_set.stale_seconds)
@@ -231,11 +233,35 @@ class AgentPort:
         issued = self.users[user] if isinstance(user, str) else user
         who = issued.der if issued is not None else b""
         context = self._contexts.get(who) or self._contexts.setdefault(who, self.context(user))
-        connection = http.client.HTTPSConnection("localhost", self.port, context=context, timeout=SECONDS)
-        with closing(connection):
+        with self._connection(who, context) as connection:
             connection.request(method, path, body, sent)
             response = connection.getresponse()
             return Reply(response.status, response.headers, response.read())
+
+    @contextmanager
+    def keeping_connections(self) -> Iterator[None]:
+        """Within it a client asks over the connection that it has, until the port ends it: most of a request is TLS."""
+        self._kept = {}
+        try:
+            yield
+        finally:
+            for connection in self._kept.values():
+                connection.close()
+            self._kept = None
+
+    @contextmanager
+    def _connection(self, who: bytes, context: ssl.SSLContext) -> Iterator[http.client.HTTPSConnection]:
+        if self._kept is None:
+            new = http.client.HTTPSConnection("localhost", self.port, context=context, timeout=SECONDS)
+            with closing(new):
+                yield new
+            return
+        if who not in self._kept:
+            self._kept[who] = http.client.HTTPSConnection("localhost", self.port, context=context, timeout=SECONDS)
+        kept = self._kept[who]
+        if kept.sock is not None and select.select([kept.sock], [], [], 0)[0]:
+            kept.close()  # as the port has done
+        yield kept
 
 
 # What an instance has before its port is opened, beside a user for each group: the certificates of its further users.

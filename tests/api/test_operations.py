@@ -46,7 +46,7 @@ def authority(api) -> str:
 @pytest.fixture(scope="module")
 def refusing(tmp_path_factory):
     """An instance whose operations are asked for in vain: what they are to work on is not there."""
-    with opened(tmp_path_factory.mktemp("api") / "vouchd") as api:
+    with opened(tmp_path_factory.mktemp("api") / "vouchd") as api, api.port.keeping_connections():
         yield api
 
 
