@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 from tests.processes.running import Instance, eventually
 
 from vouchd.errors import StoreUnavailable
 from vouchd.instance.selftests.results import SelfTestFile
+from vouchd.processes import workers
 from vouchd.processes.halting import Verdict
+from vouchd.processes.worker import _Worker
+from vouchd.processes.workers import WorkerProcess
+from vouchd.service.answering import BEHIND, UNPROVED
 from vouchd.service.selftests import SelfTestResult
 
 
@@ -54,6 +59,24 @@ class Court:
         self.results = results
         self.verdict.look()
         return self.verdict
+
+
+def test_ca_that_stays_withheld_is_let_go_by_no_message(monkeypatch):
+    """However many there are, and whatever they are withheld for, each message is about those that change alone."""
+    monkeypatch.setattr(workers, "_IDS_AT_ONCE", 3)
+    manager, worker, seen = object.__new__(WorkerProcess), object.__new__(_Worker), []
+    worker._server = SimpleNamespace(forget=lambda: None)
+    worker._withheld, manager._withheld = {}, {}
+    worker._withhold = lambda ids, cause: seen.append((ids, cause))
+    manager.tell = lambda message: worker._obey(None, json.loads(json.dumps(message)))
+    many, fewer = frozenset(map(str, range(20))), frozenset(map(str, range(12, 25)))
+    manager.withhold(frozenset({"1"}), BEHIND)
+    for before, after in ((frozenset(), many), (many, fewer), (fewer, fewer), (fewer, frozenset())):
+        seen.clear()
+        manager.withhold(after, UNPROVED)
+        assert all(before & after <= ids and cause == UNPROVED for ids, cause in seen)
+        assert (seen[-1][0] if seen else before) == after
+    assert worker._withheld == {BEHIND: {"1"}, UNPROVED: frozenset()}
 
 
 def test_verdict_without_failure_lets_answer():

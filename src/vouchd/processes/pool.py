@@ -12,7 +12,7 @@ from vouchd.ee.counters import Snapshot, ended, merge
 from vouchd.errors import LifecycleError
 from vouchd.instance.report import WorkerReport
 from vouchd.processes.workers import Answered, Damaged, WorkerProcess, ignore, overlook
-from vouchd.service.answering import BEHIND
+from vouchd.service.answering import BEHIND, UNPROVED
 
 _log = logging.getLogger(__name__)
 
@@ -128,7 +128,8 @@ class WorkerPool:
             self._withheld[cause] = authority_ids
             for worker in self.workers:
                 worker.withhold(authority_ids, cause)
-            self._changed()
+            if cause != UNPROVED:  # of a start it is shown now and then how far it is: a report goes by the CAs
+                self._changed()
 
     @property
     def oldest(self) -> int:

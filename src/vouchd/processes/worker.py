@@ -202,15 +202,19 @@ class _Worker:
                 self._halt(halted)
                 self._server.forget()
                 channel.send({"halted": halted})
-            case {"withhold": list(ids), "cause": str(cause), "first": bool(first)}:
-                withheld = frozenset(ids) if first else self._withheld.get(cause, frozenset()) | frozenset(ids)
-                self._withheld[cause] = withheld
-                self._withhold(withheld, cause)
-                self._server.forget()
+            case {"withhold": list(ids), "cause": str(cause)}:
+                self._keep_silent(self._withheld.get(cause, frozenset()) | frozenset(ids), cause)
+            case {"release": list(ids), "cause": str(cause)}:
+                self._keep_silent(self._withheld.get(cause, frozenset()) - frozenset(ids), cause)
             case {"drain": int(seconds) | float(seconds)}:
                 self._drain(float(seconds))
             case _:
                 raise LifecycleError("control channel: an unknown message")
+
+    def _keep_silent(self, withheld: frozenset[str], cause: str) -> None:
+        self._withheld[cause] = withheld
+        self._withhold(withheld, cause)
+        self._server.forget()
 
     async def _tell(self, channel: ControlChannel) -> None:
         """Tell the audit log of answers, and the manager of damaged index files, once a second."""

@@ -68,6 +68,7 @@ class WorkerProcess:
         self.confined = False  # it said that it can open nothing of the instance but the indexes
         self.halted = False  # it said that it answers tryLater only
         self.failed = 0  # the manifest that it could not load last
+        self._withheld: dict[str, frozenset[str]] = {}  # by cause, as it was told
         self.snapshot: Snapshot = {}
         self.opened = asyncio.Event()  # the channel: it was sent what it was told
         self.ended = asyncio.Event()
@@ -134,10 +135,16 @@ class WorkerProcess:
             self._channel.send(message)
 
     def withhold(self, authority_ids: frozenset[str], cause: str) -> None:
-        """Have it answer tryLater for these CAs and for no others for that cause."""
-        ids = sorted(authority_ids)
-        for first in range(0, max(len(ids), 1), _IDS_AT_ONCE):
-            self.tell({"withhold": ids[first : first + _IDS_AT_ONCE], "cause": cause, "first": first == 0})
+        """Have it answer tryLater for these CAs and for no others for that cause.
+
+        It is told what is otherwise than before, so that no CA is let go in between, and many cost little.
+        """
+        before = self._withheld.get(cause, frozenset())
+        self._withheld[cause] = authority_ids
+        for word, ids in (("withhold", authority_ids - before), ("release", before - authority_ids)):
+            in_order = sorted(ids)
+            for first in range(0, len(in_order), _IDS_AT_ONCE):
+                self.tell({word: in_order[first : first + _IDS_AT_ONCE], "cause": cause})
 
     async def ask_metrics(self, within_seconds: float) -> bool:
         """Have the worker send its snapshot; false when it did not within the time, or has ended."""

@@ -31,7 +31,7 @@ from vouchd.service.selftests import SelfTestName
 _log = logging.getLogger(__name__)
 
 _TOLD = 100  # failures in the words of a result
-_SHOWN_SHARE = 0.05
+_SHOWN_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
