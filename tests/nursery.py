@@ -128,11 +128,18 @@ def _become_again(file: str, args: Sequence[str], env: Mapping[str, str], become
 def _go_on(arguments: Sequence[str]) -> NoReturn:
     """Be the instance that this process was before the exec."""
     sys.path[0] = str(Path(__file__).parents[1])
+    gc.disable()  # what is loaded stays
     from tests.cheap_passwords import cheapen
     from tests.pace import quicken
 
+    import vouchd.cli.main
+    import vouchd.processes.health
+    import vouchd.wiring.agent
+    import vouchd.wiring.manager
     import vouchd.wiring.worker  # noqa: F401  for those that the twin forks
 
+    gc.freeze()
+    gc.enable()
     cheapen()
     quicken()
     _begin(MAIN, arguments, os.environ)

@@ -1,6 +1,7 @@
 """How often instances of tests look after what nobody waits for in practice: some seconds instead of half a minute.
 
-A set that renews its keys does so in steps, each begun at one of these looks.
+A set that renews its keys does so in steps, each begun at one of these looks. What two members wrote while their
+directory servers were cut off from each other is tidied up at one.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from vouchd.wiring import keyring, upkeep
 SECONDS = 2.0
 _INTERVALS = (
     (keyring, ("_RECORD_SECONDS", "_RENEWAL_SECONDS", "_SET_SECONDS")),
-    (upkeep, ("_HEALTH_SECONDS", "_ROTATION_SECONDS")),
+    (upkeep, ("_HEALTH_SECONDS", "_ROTATION_SECONDS", "_SETTLE_SECONDS")),
     (pauses, ("_LONGEST_PAUSE_SECONDS",)),
 )
 

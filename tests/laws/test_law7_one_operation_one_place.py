@@ -21,6 +21,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.agent.agent_port import issue
 from tests.agent.domain_site import HOST, a_clone
+from tests.commands import run_vouchd
 from tests.pki import CA, shared_key
 from tests.ports import free_port
 from tests.processes.running import eventually
@@ -482,7 +483,8 @@ def running(folder: Path, numbers: tuple[int, int, int] = (0, 0, 0)) -> Iterator
             (lab.folder / name).chmod(0o600)
         groups = [word for name in WORDS for word in ("--group", name)]
         lab.do("user", "add", USER, *groups, "--cert", "user.pem")
-        lab.do("start")
+        started = run_vouchd("start", "--instance", lab.layout.root)
+        assert started.returncode == 0, started.stderr
         yield lab
         lab.do("stop")
         assert running_pid(lab.layout.pid_file) is None
