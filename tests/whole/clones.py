@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import signal
 import ssl
 import subprocess
@@ -12,7 +13,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from cryptography import x509
@@ -48,11 +51,8 @@ class CloneSet:
         self.ports = {}
         self.hosts = {}
         self.prepared = {}
+        shutil.copytree(_lab().name, folder, dirs_exist_ok=True)
         self.write("keys.password", PASSWORD)
-        self.run("ca", "create", "--ca", "lab", "--subject", "CN=Lab CA")
-        for name in ("good", "bad"):
-            issue = ["ca", "issue", "--ca", "lab", "--subject", f"CN={name}", "--name", f"DNS:{name}.example"]
-            self.run(*issue, "--out", f"{name}.crt")
 
     @property
     def lab(self) -> CA:
@@ -257,6 +257,20 @@ class CloneSet:
         for one in (pid, *workers):
             os.kill(one, 9)
         eventually(lambda: running_pid(self.layout(name).pid_file) is None, "the member is dead")
+
+
+@cache
+def _lab() -> TemporaryDirectory:
+    """The CA and its certificates as every set begins: made once, and copied."""
+    folder = TemporaryDirectory(prefix="lab")
+    commands = [["ca", "create", "--ca", "lab", "--subject", "CN=Lab CA"]]
+    for name in ("good", "bad"):
+        issue = ["ca", "issue", "--ca", "lab", "--subject", f"CN={name}", "--name", f"DNS:{name}.example"]
+        commands.append([*issue, "--out", f"{name}.crt"])
+    for command in commands:
+        done = run_vouchd(*command, cwd=Path(folder.name))
+        assert done.returncode == 0, done.stderr
+    return folder
 
 
 @contextmanager
