@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from vouchd.signing.keys import PrivateKey, read_key
 
 _NEEDLE_BYTES = 24  # of a secret: more would miss one that is cut, as a value of a directory entry is
 _WHOLE_BYTES = 66  # up to which all of it is looked for: a scalar of any curve
+# What a file has of zeros beyond these, as most of a database's log is, can be part of no secret.
+_LEFT_BYTES = 4 * _WHOLE_BYTES
+_EMPTY = re.compile(rb"\0{%d,}" % _LEFT_BYTES)
 
 
 def needles(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> dict[str, bytes]:
@@ -62,7 +66,8 @@ def places_in(
 def places(wanted: Mapping[str, bytes], contents: Iterable[tuple[object, bytes]]) -> list[str]:
     """Where any of these octets are, with what they are called."""
     hits = []
-    for name, data in contents:
+    for name, whole in contents:
+        data = _EMPTY.sub(bytes(_LEFT_BYTES), whole)
         lines = data.replace(b"\n", b"").replace(b"\r", b"")  # base64 in lines
         hits += [f"{name}: {form}" for form, needle in wanted.items() if needle in data or needle in lines]
     return hits
