@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import select
 import signal
 import threading
+import weakref
 
 import pytest
 from tests.processes.running import eventually
@@ -67,7 +70,7 @@ def test_ca_waits_for_its_own_proof(shared):
     assert (proof.of, proof.done, proof.unproved) == (40, 10, frozenset(IDS[name] for name in NAMES[10:]))
     (conclusion,) = concluded(proof).values()
     assert conclusion == Conclusion(CANARY, True, "good, 30 more while answering")
-    assert (proof.done, proof.unproved, proof.failing()) == (40, frozenset(), ())
+    assert (proof.done, proof.unproved, proof.failing(IDS.values())) == (40, frozenset(), ())
 
 
 def test_ca_that_fails_stays_unproved_until_all_have_passed(shared):
@@ -77,11 +80,11 @@ def test_ca_that_fails_stays_unproved_until_all_have_passed(shared):
     assert (conclusion.ok, conclusion.hint) == (False, "mend it")
     assert conclusion.detail == "CA 20: clients refuse it; CA 21: its signer has expired"
     assert proof.unproved == {IDS["CA 20"]}
-    (part,) = proof.failing()
+    (part,) = proof.failing(IDS.values())
     assert (part.part, part.ca) == ("CA CA 20", "CA 20")
     assert "clients refuse it" in part.cause
     proof.absolve()
-    assert (proof.unproved, proof.failing()) == (frozenset(), ())
+    assert (proof.unproved, proof.failing(IDS.values())) == (frozenset(), ())
 
 
 def test_bug_in_a_check_costs_what_it_is_about(shared):
@@ -121,7 +124,61 @@ def test_failure_beside_the_cas_withholds_none(shared):
     proof.leave(CERTIFICATES, {name: fails if name == "CA 33" else good for name in NAMES}, shared=shared)
     conclusions = concluded(proof)
     assert (conclusions[CANARY].ok, conclusions[CERTIFICATES].detail) == (True, "CA 33: clients refuse it")
-    assert (proof.unproved, proof.failing()) == (frozenset(), ())
+    assert (proof.unproved, proof.failing(IDS.values())) == (frozenset(), ())
+
+
+def test_all_cas_having_passed_says_nothing_of_what_failed_beside_them(shared):
+    """Their run has not looked at certificates: that one does not fit is told at the end."""
+    (reached, reach), (go, let_go) = os.pipe(), os.pipe()
+
+    def waits() -> str:
+        os.write(reach, b"!")
+        os.read(go, 1)
+        return "good"
+
+    proof = left({"CA 20": fails}, shared=shared)
+    proof.leave(CERTIFICATES, dict.fromkeys(NAMES, good) | {"CA 33": fails, "CA 35": waits}, shared=shared)
+    conclusions: list[Conclusion] = []
+    proof.begin(conclusions.extend)
+    eventually(
+        lambda: proof.look() is not None and select.select([reached], [], [], 0)[0], "a check after a failed one"
+    )
+    proof.look()
+    proof.absolve()
+    os.write(let_go, b"!")
+    eventually(lambda: proof.look() and conclusions, "the end of the proof")
+    for end in (reached, reach, go, let_go):
+        os.close(end)
+    (certificates,) = [one for one in conclusions if one.test is CERTIFICATES]
+    assert (certificates.ok, certificates.detail) == (False, "CA 33: clients refuse it")
+
+
+def test_ca_that_is_gone_is_not_told_of(shared):
+    """Who takes away a CA that did not pass has mended it."""
+    proof = left({"CA 20": fails}, shared=shared)
+    concluded(proof)
+    assert proof.failing(set(IDS.values()) - {IDS["CA 20"]}) == ()
+
+
+class Facts:
+    """What checks look at."""
+
+
+@pytest.mark.parametrize("at_once", [10, len(NAMES)])
+def test_what_was_looked_at_is_let_go(shared, at_once):
+    """Neither the checks, nor the error of one, nor who is told of the end keep what was published at the start."""
+    facts = Facts()
+    kept = weakref.ref(facts)
+
+    def refuses(facts: Facts = facts) -> str:
+        raise SigningError(f"clients refuse it: {type(facts).__name__}")
+
+    proof, ends = left({"CA 20": refuses}, at_once=at_once, shared=shared), []
+    proof.begin(lambda _, facts=facts: ends.append(type(facts)))
+    if at_once < len(NAMES):
+        eventually(lambda: proof.look() and ends, "the end of the proof")
+    del facts, refuses
+    eventually(lambda: gc.collect() is not None and kept() is None, "the end of what was looked at")
 
 
 def test_results_that_cannot_be_kept_keep_no_ca_waiting(shared):

@@ -1,13 +1,12 @@
 """The control channel between the manager process and one worker: JSON objects, one a line, over a socket pair.
 
 The manager says `{"load": N}` (manifest N is ready), `{"metrics": ID}`, `{"halt": true}` (answer tryLater only) or
-`{"halt": false}`, `{"withhold": [IDS], "first": true or false}` (answer tryLater for these CAs, told in pieces), and
-`{"drain": SECONDS}`; the worker answers `{"loaded": N, "confined": true or false}` (whether it can
-open nothing of the instance but the indexes) or `{"failed": N, "why": …}`,
-`{"metrics": ID, "snapshot": {…}}` and `{"halted": true or false}`. Unasked it says
+`{"halt": false}`, `{"withhold": [IDS], "cause": …}` (answer tryLater for these CAs too, for that cause),
+`{"release": [IDS], "cause": …}` (no longer for these), and `{"drain": SECONDS}`; the worker answers
+`{"loaded": N, "confined": true or false}` (whether it can open nothing of the instance but the indexes) or
+`{"failed": N, "why": …}`, `{"metrics": ID, "snapshot": {…}}` and `{"halted": true or false}`. Unasked it says
 `{"answered": […], "lost": N}`: what the audit log is to be told of answers, and `{"damaged": […]}`: the names of index
-files whose octets are not those that were written. End of file means that the other side is
-gone.
+files whose octets are not those that were written. End of file means that the other side is gone.
 """
 
 from __future__ import annotations

@@ -280,7 +280,7 @@ def _alerting(layout: Layout, settings: Settings, clock: Clock) -> Alerting:
 
 
 def _failing(parts: FailingParts, publication: ManifestPublication, proof: StartProof) -> tuple[FailingPart, ...]:
-    return (*parts.of(publication.state), *proof.failing())
+    return (*parts.of(publication.state), *proof.failing(publication.state.by_id))
 
 
 def _doubtful(seals: MemberSeals | None, publication: ManifestPublication) -> tuple[RefusedPoint, ...]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -52,6 +52,17 @@ class Conclusion(NamedTuple):
     hint: str = ""
 
 
+def _forgo(conclusions: Iterable[Conclusion]) -> None:
+    """Nobody is told what the tests came to."""
+
+
+class _Failure(NamedTuple):
+    """In words: an error would keep what its check looked at."""
+
+    words: str
+    hint: str
+
+
 class StartProof:
     """Takes the checks that are left over the first `at_once` of each test, and has them made."""
 
@@ -62,10 +73,10 @@ class StartProof:
         self._cas: dict[str, str] = {}  # by key of the check that a CA waits for, its id
         self._shares: list[Share] = []
         self._here: _Here | None = None
-        self._failed: dict[str, VouchdError] = {}  # by key
+        self._failed: dict[str, _Failure] = {}  # by key
         self._known: dict[str, LeftCheck] = {}
         self._unproved: dict[str, str] = {}  # label by the CA's id
-        self._conclude: Callable[[Iterable[Conclusion]], None] = lambda _: None
+        self._conclude: Callable[[Iterable[Conclusion]], None] = _forgo
         self._shown = 0  # how many were done
         self.of = 0
         """How many CAs there were to be proved, those before the first answer among them."""
@@ -96,9 +107,9 @@ class StartProof:
 
     def begin(self, conclude: Callable[[Iterable[Conclusion]], None]) -> None:
         """Have what was left made, the CAs first; `conclude` is told what the tests came to when all is made."""
-        self._conclude = conclude
         if not self._left:
             return
+        self._conclude = conclude
         _log.info("answering for %d of %d CAs, the others as they are proved", self.of - len(self._unproved), self.of)
         if self._shared and may_share():
             # Who waits for them goes before what is only told of.
@@ -119,12 +130,14 @@ class StartProof:
         """How many CAs have passed or failed by now."""
         return self.of - sum(key in self._left for key in self._cas)
 
-    def failing(self) -> tuple[FailingPart, ...]:
-        """The CAs that did not pass."""
+    def failing(self, present: Container[str]) -> tuple[FailingPart, ...]:
+        """The CAs that did not pass, of those that are `present` by their ids."""
         return tuple(
-            FailingPart(f"CA {label}", f"answered tryLater: not proved since the start: {self._failed[key]}", label)
+            FailingPart(
+                f"CA {label}", f"answered tryLater: not proved since the start: {self._failed[key].words}", label
+            )
             for key, each in self._cas.items()
-            if key in self._failed and (label := self._unproved.get(each)) is not None
+            if key in self._failed and each in present and (label := self._unproved.get(each)) is not None
         )
 
     def look(self) -> bool:
@@ -140,6 +153,7 @@ class StartProof:
                 self._conclude(tuple(self._conclusions()))
             except VouchdError as error:
                 _log.error("the results of the start's self tests are not kept: %s", error)
+            self._conclude = _forgo  # it has all that was published at the start
             _log.info("the start is proved: %d CAs, %d of them did not pass", self.of, len(self._unproved))
         worth = not self._left or len(self._failed) > failed or self.done - self._shown >= self.of * _SHOWN_SHARE
         if worth:
@@ -148,9 +162,9 @@ class StartProof:
 
     def absolve(self) -> None:
         """All CAs have passed since, in a run of the self test: those that had failed are answered for again."""
-        for key in self._failed:
-            self._unproved.pop(self._cas.get(key, ""), None)
-        self._failed = {}
+        for key in self._cas.keys() & self._failed.keys():
+            self._unproved.pop(self._cas[key], None)
+            del self._failed[key]
 
     def end(self) -> None:
         """End all processes, and leave what is not made; a later `look` goes on with it in this process."""
@@ -179,9 +193,9 @@ class StartProof:
         if left is None:
             return
         if isinstance(result, VouchdError):
-            self._failed[key] = result
+            failure = self._failed[key] = _Failure(str(result), result.hint)
             if key in self._cas and not isinstance(result, PartFails):
-                _log.error("CA %s is answered tryLater: not proved since the start: %s", left.name, result)
+                _log.error("CA %s is answered tryLater: not proved since the start: %s", left.name, failure.words)
                 return
         # Of a part that fails the CAs are answered tryLater for that, and again when it is mended.
         self._unproved.pop(self._cas.get(key, ""), None)
@@ -190,7 +204,7 @@ class StartProof:
         for test in dict.fromkeys(left.test for left in self._known.values()):
             keys = [key for key, left in self._known.items() if left.test is test]
             failed = [key for key in keys if key in self._failed]
-            words = "; ".join(f"{self._known[key].name}: {self._failed[key]}" for key in failed[:_TOLD])
+            words = "; ".join(f"{self._known[key].name}: {self._failed[key].words}" for key in failed[:_TOLD])
             more = f"; and {len(failed) - _TOLD} more" if len(failed) > _TOLD else ""
             hint = next((self._failed[key].hint for key in failed if self._failed[key].hint), "")
             made = f"{len(keys)} more while answering"
