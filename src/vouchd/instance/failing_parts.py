@@ -31,7 +31,7 @@ class _Judgement(NamedTuple):
 
 
 class FailingParts:
-    """Keeps what was said of a CA until its state is another one, or the life of its signer begins or ends.
+    """Keeps what was said of a CA until its state or its signer's life is another one, or the clock is set back.
 
     So a report costs what changed and what fails, however many CAs there are.
     """
@@ -40,6 +40,7 @@ class FailingParts:
         self._checked = checked
         self._clock = clock
         self._version = -1
+        self._looked_at = 0  # POSIX seconds
         self._known: dict[str, _Judgement] = {}
         self._failing: dict[str, FailingPart] = {}  # those of the CAs that are known
         self._revocations = SignerRevocations({})
@@ -51,7 +52,9 @@ class FailingParts:
         """Those of the CAs in `state`, and the others; a signer is told of by its CAs."""
         now = self._clock.now()
         changed = frozenset[str]() if state.version == self._version else state.changed_since(self._version)
-        if self._hear(state.by_id, changed):
+        heard, back = self._hear(state.by_id, changed), now < self._looked_at
+        self._looked_at = now
+        if heard or back:  # what was said of later moments says nothing of a clock that was set back
             self._known, self._failing, self._others, self._until = {}, {}, None, _FOREVER
             self._judge(state.by_id, state.by_id, now)
         elif now > self._until:
