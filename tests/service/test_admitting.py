@@ -109,13 +109,15 @@ def test_older_epoch_is_refused_with_both_numbers(member):
 
 
 def test_new_keys_of_cas_are_logged_and_recorded_once(look, caplog):
-    """Certificates and CRL issuers that were not there in what is served, each by its fingerprint, in order."""
+    """Certificates and CRL issuers that were not there in what is served, by fingerprint; CAs that are new have none."""
     caplog.set_level(logging.WARNING)
     world, other = look.world, CA.create("Other CA", key=shared_key("EC", 6))
     world.authorities.add(other.der, AGENT)
+    world.authorities.add(CA.create("Able CA").der, AGENT)
     later = Look(world, look.stored())
     later.admit()
     assert later.audit.records == []
+    world.authorities.add(CA.create("A new CA").der, AGENT)
     issuers = [CA.create("CRL issuer", key=shared_key("EC", number)).der for number in (7, 8, 9)]
     world.set_policy(CA.create("Lab CA"), crl_issuers=tuple(issuers[:2]))
     world.set_policy(other, crl_issuers=(issuers[2],))
