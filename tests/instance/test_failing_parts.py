@@ -127,7 +127,7 @@ def test_token_that_begins_or_ends_to_fail_is_news_once(signers, monkeypatch):
     failing = FailingParts(Checked(signers, (), {}), Time())
     assert not failing.tokens_changed()
     with monkeypatch.context() as patch:
-        patch.setattr(signers.ready["s0"], "token_problem", lambda: SigningError("it hangs"))
+        patch.setattr(SoftwareSigner, "token_problem", lambda _: SigningError("it hangs"))
         assert [failing.tokens_changed(), failing.tokens_changed()] == [True, False]
     assert [failing.tokens_changed(), failing.tokens_changed()] == [True, False]
 

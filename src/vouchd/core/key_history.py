@@ -19,6 +19,9 @@ from cryptography import x509
 from vouchd.core.facts import Authority
 from vouchd.pkix import certs, names
 from vouchd.pkix.crl import CRLHeader
+from vouchd.pkix.memo import memo
+
+_REMEMBERED = 1 << 15
 
 
 def name_of(authority: Authority) -> bytes:
@@ -33,16 +36,16 @@ def is_named(authority: Authority, name_der: bytes) -> bool:
 
 def pairs(authority: Authority) -> Iterator[tuple[bytes, bytes]]:
     """Each spelling of the name (DER) with each public key's bits: what CertIDs of the CA's certificates are over."""
-    known = [_identity(certificate_der) for certificate_der in authority.certificates]
+    known = [(*certs.name_and_key(one), _may_issue(one)) for one in authority.certificates]
     for name in dict.fromkeys(name for name, _, _ in known):
         for key in dict.fromkeys(key for _, key, may_issue in known if may_issue):
             yield name, key
 
 
-@lru_cache(maxsize=1 << 15)
-def _identity(certificate_der: bytes) -> tuple[bytes, bytes, bool]:
-    """Name, key bits, and whether certificates can have been issued with it: a separate CRL key issues none."""
-    return *certs.name_and_key(certificate_der), is_ca(certs.load_certificate(certificate_der))
+@memo(_REMEMBERED)
+def _may_issue(certificate_der: bytes) -> bool:
+    """Whether certificates can have been issued with it: a separate CRL key issues none."""
+    return is_ca(certs.load_certificate(certificate_der))
 
 
 class Issuer(NamedTuple):
@@ -68,7 +71,7 @@ def issuer_names(authority: Authority) -> frozenset[bytes]:
     )
 
 
-@lru_cache(maxsize=1 << 15)
+@memo(_REMEMBERED)
 def _canonical_name(certificate_der: bytes) -> bytes:
     try:
         return names.canonical(certs.name_and_key(certificate_der)[0])
@@ -115,12 +118,8 @@ def has_key_id(certificate_der: bytes, key_identifier: bytes | None) -> bool:
 
 def speaks_for(authority: Authority, issuer_key: str) -> bool:
     """Whether a CRL verified with that key (`certs.key_id`) counts: it may have been taken out of history or policy."""
-    return not issuer_key or issuer_key in _issuer_keys(authority.certificates, authority.policy.crl_issuers)
-
-
-@lru_cache(maxsize=1 << 15)
-def _issuer_keys(*certificates: tuple[bytes, ...]) -> frozenset[str]:
-    return frozenset(certs.key_id(one) for some in certificates for one in some)
+    issuers = (*authority.certificates, *authority.policy.crl_issuers)
+    return not issuer_key or any(certs.key_id(one) == issuer_key for one in issuers)
 
 
 def with_certificate(authority: Authority, *certificates: bytes) -> Authority:

@@ -8,9 +8,11 @@ read and proved at opening and are all that a worker keeps in its own memory. Se
 from __future__ import annotations
 
 import mmap
+import sys
 import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from itertools import chain, groupby
 from pathlib import Path
 from struct import Struct
@@ -38,6 +40,11 @@ def ignore(name: str) -> None:
     """Nobody is told of damage."""
 
 
+@lru_cache(maxsize=1 << 6)
+def _layout(key_width: int, invalidity: bool) -> RecordLayout:  # noqa: FBT001  as a header has it
+    return RecordLayout(key_width, invalidity)
+
+
 class KeyedFile:
     """An index file of either kind; opening looks at its header, size, fence keys and checksums.
 
@@ -48,6 +55,20 @@ class KeyedFile:
     """
 
     kind: Kind
+    # There are as many of them as issuing points: what they have in common they share.
+    __slots__ = (
+        "_checksums",
+        "_count",
+        "_fences",
+        "_folder",
+        "_layout",
+        "_octets",
+        "_records_crc",
+        "_report_damage",
+        "_size",
+        "_width",
+        "name",
+    )
 
     def __init__(
         self,
@@ -56,18 +77,20 @@ class KeyedFile:
         octets: Callable[[Path], Octets] = PositionedOctets,
         damaged: Callable[[str], None] = ignore,
     ) -> None:
-        self._path = Path(path)
+        path = Path(path)
+        self._folder, self.name = sys.intern(str(path.parent)), path.name
         self._report_damage = damaged
-        self._octets = octets(self._path)
+        self._octets = octets(path)
         size = self._octets.identity.size
-        self._header = header = FileHeader.decoded(self._read(0, min(size, HEADER_BYTES)), self._path)
+        header = FileHeader.decoded(self._read(0, min(size, HEADER_BYTES)), path)
         if size != header.file_bytes:
             raise IndexFileError(f"{path}: {size} bytes where {header.file_bytes} belong", hint=HINT)
         shape = header.shape
         if shape.kind is not self.kind:
             raise IndexFileError(f"{path}: an index of {shape.kind.name.lower()}", hint=HINT)
+        self._count, self._records_crc = header.count, header.records_crc
         self._width, self._size = shape.key_width, shape.record_size
-        self._layout = RecordLayout(shape.key_width, shape.invalidity)
+        self._layout = _layout(shape.key_width, shape.invalidity)
         tail = self._read(header.tail_at, header.file_bytes)
         if zlib.crc32(tail) != header.tail_crc:
             raise IndexFileError(f"{path}: the fence keys do not match their checksum", hint=HINT)
@@ -76,17 +99,12 @@ class KeyedFile:
         self._checksums = tail[fences:]
 
     def __len__(self) -> int:
-        return self._header.count
-
-    @property
-    def name(self) -> str:
-        """The file's."""
-        return self._path.name
+        return self._count
 
     @property
     def size_bytes(self) -> int:
         """Octets of the file."""
-        return self._header.file_bytes
+        return self._octets.identity.size
 
     @property
     def identity(self) -> FileIdentity:
@@ -96,12 +114,13 @@ class KeyedFile:
     def verify(self) -> None:
         """Read all records against their checksum. Raises: IndexFileError."""
         crc, begin = 0, HEADER_BYTES
-        while begin < self._header.tail_at:
-            end = min(begin + (1 << 20), self._header.tail_at)
+        tail_at = HEADER_BYTES + self._count * self._size
+        while begin < tail_at:
+            end = min(begin + (1 << 20), tail_at)
             window, origin = self._window(begin, end)
             crc = zlib.crc32(window[origin : origin + end - begin], crc)
             begin = end
-        if crc != self._header.records_crc:
+        if crc != self._records_crc:
             raise self._damage("the records do not match their checksum")
 
     def keys(self, first: int, last: int, width: int) -> list[bytes]:
@@ -162,7 +181,7 @@ class KeyedFile:
         first key of the block and the next one, both of which are in octets that were compared with their checksum.
         """
         size, width = self._size, self._width
-        first, last = group * FENCE_EVERY, min((group + 1) * FENCE_EVERY, self._header.count)
+        first, last = group * FENCE_EVERY, min((group + 1) * FENCE_EVERY, self._count)
         window, origin = self._window(HEADER_BYTES + first * size, HEADER_BYTES + last * size)
         blocks, step = -(-(last - first) // BLOCK_RECORDS), BLOCK_RECORDS * size
         low, high = 0, blocks
@@ -199,7 +218,7 @@ class KeyedFile:
         if first >= last:
             return b""
         start = first - first % BLOCK_RECORDS
-        stop = min(last + -last % BLOCK_RECORDS, self._header.count)
+        stop = min(last + -last % BLOCK_RECORDS, self._count)
         window, origin = self._window(HEADER_BYTES + start * self._size, HEADER_BYTES + stop * self._size)
         blocks = -(-(stop - start) // BLOCK_RECORDS)
         blob = b"".join([self._proved(window, origin, start, stop, block) for block in range(blocks)])
@@ -209,7 +228,7 @@ class KeyedFile:
         try:
             return self._octets.window(begin, end)
         except IndexFileError:
-            self._report_damage(self._path.name)
+            self._report_damage(self.name)
             raise
 
     def _read(self, begin: int, end: int) -> bytes:
@@ -217,14 +236,15 @@ class KeyedFile:
         return window[origin : origin + end - begin]
 
     def _damage(self, words: str) -> IndexFileError:
-        self._report_damage(self._path.name)
-        return IndexFileError(f"{self._path}: {words}", hint=HINT)
+        self._report_damage(self.name)
+        return IndexFileError(f"{self._folder}/{self.name}: {words}", hint=HINT)
 
 
 class RevocationIndexFile(KeyedFile):
     """The entries of one epoch (port RevocationIndex)."""
 
     kind = Kind.REVOCATIONS
+    __slots__ = ()
 
     def find(self, serial: bytes) -> RevocationEntry | None:
         """The entry of `serial` (DER INTEGER content octets), None when it is not revoked."""
@@ -246,12 +266,14 @@ class ChangesFile(RevocationIndexFile):
     """What a delta CRL says: an entry of reason removeFromCRL takes the serial off the base."""
 
     kind = Kind.CHANGES
+    __slots__ = ()
 
 
 class SerialSetFile(KeyedFile):
     """The serials that a CA has issued (port SerialSet)."""
 
     kind = Kind.SERIALS
+    __slots__ = ()
 
     def __contains__(self, serial: bytes) -> bool:
         return self._find(serial) is not None

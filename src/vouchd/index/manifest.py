@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
+
 from vouchd.core import records
 from vouchd.core.facts import Authority, AuthorityFacts, Epoch, IssuingPointId, by_authority, in_order
 from vouchd.core.status import ServingState
@@ -178,7 +180,7 @@ class Manifest:
             reading = self._journal.read(self.version)
         except FileNotFoundError as error:
             return self._former(error)
-        facts = dict(self.facts) if reading.whole is None else _understood(self._path, reading.whole, _read_whole)
+        facts = dict(self.facts) if reading.whole is None else _read_whole(self._path, reading.whole)
         version, concerned, reopened = reading.version, set[str](), set[str]()
         for text in reading.differences:
             difference = _understood(self._path, text, Difference.of)
@@ -230,7 +232,7 @@ def read_served(directory: Path) -> Served:
     path = directory / MANIFEST
     try:
         reading = JournalReader(path).read(0)
-        facts: dict[str, AuthorityFacts] = _understood(path, reading.whole or b"{}", _read_whole)
+        facts = _read_whole(path, reading.whole or b"{}")
         for text in reading.differences:
             _understood(path, text, lambda record: Difference.of(record).applied(facts))
         return Served(facts, verified=True)
@@ -258,18 +260,36 @@ def _whole(facts: Facts) -> bytes:
     return records.to_json(whole).encode()
 
 
-def _read_whole(record: dict[str, Any]) -> dict[str, AuthorityFacts]:
-    return by_authority(
-        map(records.read_authority, record["authorities"]),
-        map(records.read_epoch, record["epochs"]),
-        frozenset(record.get("behind", ())),
-    )
+class _Whole(msgspec.Struct):
+    """The whole of a journal, its records unread: ten thousand of them at once would take many times their facts."""
+
+    authorities: list[msgspec.Raw]
+    epochs: list[msgspec.Raw]
+    behind: list[str] = []
+
+
+def _read_whole(path: Path, text: bytes) -> dict[str, AuthorityFacts]:
+    """The facts of a whole. Raises: IndexFileError."""
+    try:
+        whole = msgspec.json.decode(text, type=_Whole)
+        return by_authority(
+            (records.read_authority(msgspec.json.decode(one)) for one in whole.authorities),
+            (records.read_epoch(msgspec.json.decode(one)) for one in whole.epochs),
+            frozenset(whole.behind),
+        )
+    except (msgspec.MsgspecError, CRLError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise IndexFileError(f"{path}: damaged: {type(error).__name__}: {error}", hint=HINT) from error
 
 
 def _read_former(record: dict[str, Any]) -> tuple[int, dict[str, AuthorityFacts]]:
     if record["format"] != _FORMER_FORMAT:
         raise ValueError(f"format {record['format']} is not known")
-    return int(record["version"]), _read_whole(record)
+    facts = by_authority(
+        map(records.read_authority, record["authorities"]),
+        map(records.read_epoch, record["epochs"]),
+        frozenset(record.get("behind", ())),
+    )
+    return int(record["version"]), facts
 
 
 def _understood(path: Path, text: bytes, read: Callable[[dict[str, Any]], T]) -> T:

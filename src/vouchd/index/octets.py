@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import mmap
 import os
-import weakref
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -51,16 +51,33 @@ class Octets(Protocol):
         """
 
 
+class Room:
+    """How many octets a process may still copy, and how many files it may still map; a use ends with what it is for."""
+
+    __slots__ = ("copies", "maps")
+
+    def __init__(self, copies: int, maps: int) -> None:
+        self.copies, self.maps = copies, maps
+
+
 class MappedOctets:
     """Shared with every process that maps the file."""
 
-    def __init__(self, path: Path) -> None:
+    __slots__ = ("_map", "_room", "identity")
+
+    def __init__(self, path: Path, room: Room | None = None) -> None:
         try:
             with path.open("rb") as file:
                 self.identity = FileIdentity.of(os.fstat(file.fileno()))
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:  # ValueError: an empty file
             raise _unreadable(path, error) from error
+        self._room = room or Room(0, 0)
+        self._room.maps -= 1
+
+    def __del__(self) -> None:
+        with suppress(AttributeError):  # it was not opened
+            self._room.maps += 1
 
     def window(self, begin: int, end: int) -> tuple[bytes | mmap.mmap, int]:  # noqa: ARG002  see Octets
         """See Octets."""
@@ -70,13 +87,21 @@ class MappedOctets:
 class CopiedOctets:
     """A copy in this process, as the file was; holds no descriptor."""
 
-    def __init__(self, path: Path) -> None:
+    __slots__ = ("_copy", "_room", "identity")
+
+    def __init__(self, path: Path, room: Room | None = None) -> None:
         try:
             with path.open("rb") as file:
                 self.identity = FileIdentity.of(os.fstat(file.fileno()))
                 self._copy = file.read()
         except OSError as error:
             raise _unreadable(path, error) from error
+        self._room = room or Room(0, 0)
+        self._room.copies -= len(self._copy)
+
+    def __del__(self) -> None:
+        with suppress(AttributeError):  # it was not opened
+            self._room.copies += len(self._copy)
 
     def window(self, begin: int, end: int) -> tuple[bytes, int]:  # noqa: ARG002  see Octets
         """See Octets."""
@@ -113,8 +138,7 @@ class AnsweringOctets:
 
     def __init__(self, copied_octets: int = COPIED_OCTETS, maps: int | None = None) -> None:
         """`maps`: how many files may be mapped; None: a share of the descriptors that the process may have."""
-        self._copies_left = copied_octets
-        self._maps_left = descriptor_limit() // _MAPS_SHARE if maps is None else maps
+        self._room = Room(copied_octets, descriptor_limit() // _MAPS_SHARE if maps is None else maps)
 
     def __call__(self, path: Path) -> Octets:
         """The octets of that file. Raises: IndexFileError."""
@@ -122,21 +146,9 @@ class AnsweringOctets:
             size = path.stat().st_size
         except OSError as error:
             raise _unreadable(path, error) from error
-        if size < SMALL_OCTETS and size <= self._copies_left:
-            copied = CopiedOctets(path)
-            self._copies_left -= size
-            weakref.finalize(copied, self._give_back, copied=size).atexit = False
-            return copied
-        if self._maps_left:
-            mapped = MappedOctets(path)
-            self._maps_left -= 1
-            weakref.finalize(mapped, self._give_back, maps=1).atexit = False
-            return mapped
-        return PositionedOctets(path)
-
-    def _give_back(self, copied: int = 0, maps: int = 0) -> None:
-        self._copies_left += copied
-        self._maps_left += maps
+        if size < SMALL_OCTETS and size <= self._room.copies:
+            return CopiedOctets(path, self._room)
+        return MappedOctets(path, self._room) if self._room.maps else PositionedOctets(path)
 
 
 def _unreadable(path: Path, error: Exception) -> IndexFileError:

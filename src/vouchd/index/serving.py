@@ -99,6 +99,7 @@ class OpenIndexes:
         self.folder = folder
         self._merged = merged
         self.damaged: set[str] = set()
+        self._report_damage = self.damaged.add  # one for all files
         self._octets = octets
         self._version = 0
         self._serving: dict[str, ServingAuthority] = {}
@@ -164,7 +165,7 @@ class OpenIndexes:
         path = self.folder / name
         file = files.get(name)
         if type(file) is not kind or name in self.damaged or file.identity != _identity(path):
-            file = kind(path, octets=self._octets, damaged=self.damaged.add)
+            file = kind(path, octets=self._octets, damaged=self._report_damage)
             self.damaged.discard(name)
         return file
 

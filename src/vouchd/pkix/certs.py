@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from vouchd.errors import SigningError
 from vouchd.pkix import der, names
+from vouchd.pkix.memo import memo
 from vouchd.pkix.signatures import verify
 
 _REMEMBERED = 1 << 15
@@ -98,7 +100,7 @@ def issuer_hash(name_der: bytes, key_bits: bytes, digest: str) -> bytes:
     return b"".join(parts)
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@memo(_REMEMBERED)
 def name_and_key(certificate_der: bytes) -> tuple[bytes, bytes]:
     """The subject Name (DER) and the public key bits of a certificate in DER: what issuer hashes are over.
 
@@ -108,7 +110,7 @@ def name_and_key(certificate_der: bytes) -> tuple[bytes, bytes]:
     return subject_der(certificate), public_key_bits(certificate)
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@memo(_REMEMBERED)
 def key_id(certificate_der: bytes) -> str:
     """`key_id_of` the key in a certificate in DER."""
     return key_id_of(name_and_key(certificate_der)[1])
@@ -116,7 +118,7 @@ def key_id(certificate_der: bytes) -> str:
 
 def key_id_of(key_bits: bytes) -> str:
     """SHA-256 (hex) of public key bits: one key has one, whatever certifies it."""
-    return hashlib.sha256(key_bits).hexdigest()
+    return sys.intern(hashlib.sha256(key_bits).hexdigest())  # it stands in many facts
 
 
 def authority_id(certificate: x509.Certificate) -> str:

@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from typing import Final
 
 from vouchd.pkix import der
+from vouchd.pkix.memo import memo
 
 MAX_SHOWN_CHARACTERS = 300
 # A longer one is compared as it stands: to bring text into its normal form is not linear in its length.
 MAX_BYTES = 8192
-_REMEMBERED = 1 << 14
+_REMEMBERED = 1 << 15
 
 # String types by tag: NumericString, PrintableString, IA5String, VisibleString and UTF8String; TeletexString as
 # everybody writes it, which is Latin 1; BMPString and UniversalString.
@@ -58,7 +58,7 @@ def same(one: bytes, other: bytes) -> bool:
     return one == other or canonical(one) == canonical(other)
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@memo(_REMEMBERED)
 def canonical(name_der: bytes) -> bytes:
     """What all spellings of one Name (DER) have in common; the bytes themselves where they are no Name."""
     if len(name_der) > MAX_BYTES:

@@ -62,13 +62,16 @@ class Scope:
         Raises: CRLRejected.
         """
         if not idp_der:
-            return Scope()
+            return COMPLETE
         try:
             return _read(idp_der)
         except ValueError as error:
             raise CRLRejected(
                 f"issuingDistributionPoint is malformed: {error}", hint="RFC 5280 section 5.2.5"
             ) from error
+
+
+COMPLETE: Final = Scope()  # most CRLs are of it, and share it
 
 
 def _read(idp: bytes) -> Scope:
@@ -79,7 +82,7 @@ def _read(idp: bytes) -> Scope:
     if tags != [tag for tag in _ORDER if tag in tags]:
         raise ValueError("fields that are unknown, repeated or out of order")
     if not fields:
-        return Scope()  # RFC 5280 forbids the empty SEQUENCE to issuers; it restricts nothing
+        return COMPLETE  # RFC 5280 forbids the empty SEQUENCE to issuers; it restricts nothing
     by_tag = dict(zip(tags, fields, strict=True))
 
     def flag(tag: int) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import chain
 
 from vouchd.core.key_history import pairs
 from vouchd.core.policy import NoncePolicy, RequestSignaturePolicy, ResponsePolicy, UnknownIssuerPolicy
@@ -30,8 +31,8 @@ from vouchd.service.statements import Statement, Statements, foreign_statement
 from vouchd.service.templates import Templates
 from vouchd.service.terms import Answer, Basis, Terms, error_answer
 
-# Digest and issuer hashes of CertIDs, with the key that they are over.
-IssuerHashes = tuple[tuple[tuple[str, bytes], str], ...]
+# By each key of a CA and spelling of its name, digest and issuer hashes of CertIDs.
+IssuerHashes = tuple[tuple[str, tuple[tuple[str, bytes], ...]], ...]
 
 # Why a CA is withheld.
 BEHIND, UNPROVED = "behind", "unproved"
@@ -59,14 +60,14 @@ class _Standing:
 
     __slots__ = ("_statements", "_verdicts", "basis", "former_update", "hashes", "newest_acceptance", "serving")
 
-    def __init__(self, serving: ServingAuthority, hashes: IssuerHashes, verdicts: VerdictsByKey) -> None:
+    def __init__(self, serving: ServingAuthority, hashes: IssuerHashes, verdicts: VerdictsByKey | None) -> None:
         self.serving = serving
-        self._verdicts = verdicts
+        self._verdicts = verdicts  # None until it is asked for, as `_statements`: of many CAs few are
         self.hashes = hashes
         self.newest_acceptance = max((point.epoch.accepted_at for point in serving.points), default=0)
         self.basis = Basis()
         self.former_update: int | None = None  # the latest that was said before to be thisUpdate, None: nothing was
-        self._statements: dict[str, Statements] = {}  # by key
+        self._statements: dict[str, Statements] | None = None  # by key
 
     def follow(self, former: _Standing) -> None:
         """What is said of it comes after what was said from `former`, which may be this one."""
@@ -77,8 +78,12 @@ class _Standing:
 
     def statements(self, key: str, policy: ResponsePolicy) -> Statements:
         """What is said of the serials under that key of the CA (`certs.key_id`)."""
+        if self._statements is None:
+            self._statements = {}
         statements = self._statements.get(key)
         if statements is None:
+            if self._verdicts is None:
+                self._verdicts = {}
             verdicts = self._verdicts.get(key)
             if verdicts is None:
                 verdicts = self._verdicts[key] = Verdicts(self.serving, policy, key)
@@ -88,10 +93,10 @@ class _Standing:
     def end(self) -> None:
         """What rests on it counts no more; what is said from now on rests on another basis."""
         self.basis.current = False
-        for statements in self._statements.values():
+        for statements in (self._statements or {}).values():
             statements.end()
         self.follow(self)
-        self.basis, self._statements = Basis(), {}
+        self.basis, self._statements = Basis(), None
 
 
 class Responder:
@@ -216,17 +221,19 @@ class Responder:
             hashes = self._issuer_hashes(serving)
             self._withdraw(former.hashes if former is not None else (), authority_id)
         self._end((authority_id,))
-        foreseen, verdicts = self._foreseen.get(authority_id, (None, {}))
-        standing = _Standing(serving, hashes, verdicts if foreseen is serving else {})
+        foreseen, verdicts = self._foreseen.get(authority_id, (None, None))
+        standing = _Standing(serving, hashes, verdicts if foreseen is serving else None)
         if former is not None:
             standing.follow(former)
         self._standings[authority_id] = standing
         if self._revocations.hear(serving):  # a signer of its may answer for others, too
             self._end(self._standings)
-        for issuer, key in hashes:
-            known = self._issuers.get(issuer)
-            self._is_contested |= known is not None and known.serving.authority.id != authority_id
-            self._issuers[issuer] = Issuer(serving, key)
+        for key, of_key in hashes:
+            one = Issuer(serving, key)
+            for issuer in of_key:
+                known = self._issuers.get(issuer)
+                self._is_contested |= known is not None and known.serving.authority.id != authority_id
+                self._issuers[issuer] = one
 
     def _leave(self, authority_id: str) -> None:
         """Answer for that CA no more."""
@@ -236,7 +243,7 @@ class Responder:
 
     def _withdraw(self, hashes: IssuerHashes, authority_id: str) -> None:
         """Match no CertID of these with that CA any more."""
-        for issuer, _ in hashes:
+        for issuer in chain.from_iterable(of_key for _, of_key in hashes):
             known = self._issuers.get(issuer)
             if known is not None and known.serving.authority.id == authority_id:
                 del self._issuers[issuer]
@@ -244,7 +251,8 @@ class Responder:
     def _match_in_order(self) -> None:
         """Of CAs that have a name and a key in common, and are about to become one, the last one answers."""
         standings = [self._standings[serving.authority.id] for serving in self._state.authorities]
-        pairs = [(issuer, Issuer(one.serving, key)) for one in standings for issuer, key in one.hashes]
+        of_keys = [(Issuer(one.serving, key), of_key) for one in standings for key, of_key in one.hashes]
+        pairs = [(issuer, one) for one, of_key in of_keys for issuer in of_key]
         issuers = dict(pairs)
         # What was said from one in whose place another one answers now counts no more.
         self._end({one.serving.authority.id for issuer, one in pairs if issuers[issuer].serving is not one.serving})
@@ -267,9 +275,8 @@ class Responder:
     def _issuer_hashes(self, serving: ServingAuthority) -> IssuerHashes:
         digests = [digest for digest in certs.DIGEST_FUNCTIONS if digest not in self._policy.reject_algorithms]
         return tuple(
-            ((digest, certs.issuer_hash(name, key, digest)), certs.key_id_of(key))
+            (certs.key_id_of(key), tuple([(digest, certs.issuer_hash(name, key, digest)) for digest in digests]))
             for name, key in pairs(serving.authority)
-            for digest in digests
         )
 
     def _end(self, authority_ids: Iterable[str]) -> None:

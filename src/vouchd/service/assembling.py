@@ -23,21 +23,25 @@ Envelope = tuple[bytes, bytes, bytes, int]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Signing:
-    """A signer with the pieces of a response that depend on it alone; `is_slow` tells whether its signatures are."""
+    """A signer with the pieces of a response that depend on it alone; `is_slow` tells whether its signatures are.
+
+    `chain` are the certificates (DER) that are sent along.
+    """
 
     signer: Signer
     responder_id: bytes
-    certs_der: bytes
+    chain: tuple[bytes, ...]
     not_before: int
     not_after: int
     is_slow: bool
     envelopes: dict[tuple[int, int, str], Envelope] = field(default_factory=dict)  # by the two sizes
 
     def enclose(self, tbs_size: int, signature_size: int, algorithm: str) -> Envelope:
-        """Make the envelope for these sizes."""
-        head, middle = envelope(tbs_size, ALGORITHMS[algorithm].identifier_der, signature_size, self.certs_der)
-        size = len(head) + tbs_size + len(middle) + signature_size + len(self.certs_der)
-        made = head, middle, self.certs_der, size
+        """Make the envelope for these sizes; of many signers few are asked for, so nothing is made before."""
+        certs_der = next((known[2] for known in self.envelopes.values()), None) or certs_field(self.chain)
+        head, middle = envelope(tbs_size, ALGORITHMS[algorithm].identifier_der, signature_size, certs_der)
+        size = len(head) + tbs_size + len(middle) + signature_size + len(certs_der)
+        made = head, middle, certs_der, size
         if len(self.envelopes) < ENVELOPE_LIMIT:
             self.envelopes[tbs_size, signature_size, algorithm] = made
         return made
@@ -176,7 +180,7 @@ def prepare_signing(signer: Signer, policy: ResponsePolicy, own: Collection[tupl
     return Signing(
         signer=signer,
         responder_id=responder_id(certificate, by_name=policy.by_name),
-        certs_der=b"" if own_key else certs_field((signer.certificate_der, *_sent(signer.chain_der, policy))),
+        chain=() if own_key else (signer.certificate_der, *_sent(signer.chain_der, policy)),
         not_before=certs.not_before(certificate),
         not_after=certs.not_after(certificate),
         is_slow=signer.is_slow,

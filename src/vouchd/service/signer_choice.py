@@ -35,11 +35,13 @@ class SignerCertificates(dict[str, bytes]):
 
     def __init__(self, certificates: Mapping[str, bytes]) -> None:
         super().__init__(certificates)
-        self._by_name: dict[bytes, set[str]] = {}
+        self._by_name: dict[bytes, list[str]] = {}
         for nickname, certificate_der in certificates.items():
             certificate = certs.load_certificate(certificate_der)
             for name_der in (certs.issuer_der(certificate), certs.subject_der(certificate)):
-                self._by_name.setdefault(names.canonical(name_der), set()).add(nickname)
+                named = self._by_name.setdefault(names.canonical(name_der), [])
+                if named[-1:] != [nickname]:  # its issuer and its own name may be one
+                    named.append(nickname)
 
     def near(self, authority: Authority) -> list[str]:
         """The nicknames, in order, of those issued under the CA's name or of that name: no other can be fit for it."""

@@ -21,12 +21,12 @@ class SignerRevocations:
     """Which signers (`certificates`: theirs in DER, by nickname) are revoked, as far as their CAs were heard."""
 
     def __init__(self, certificates: Mapping[str, bytes], authorities: Iterable[ServingAuthority] = ()) -> None:
-        self._of_issuer: dict[bytes, dict[str, tuple[str, bytes]]] = {}  # nickname to key and serial
+        self._of_issuer: dict[bytes, list[tuple[str, str, bytes]]] = {}  # nickname, key and serial
         for nickname, certificate_der in certificates.items():
             certificate = certs.load_certificate(certificate_der)
             issuer = names.canonical(certs.issuer_der(certificate))
-            identity = certs.key_id(certificate_der), certs.serial_octets(certificate)
-            self._of_issuer.setdefault(issuer, {})[nickname] = identity
+            identity = nickname, certs.key_id(certificate_der), certs.serial_octets(certificate)
+            self._of_issuer.setdefault(issuer, []).append(identity)
         # By the id of a CA, what it says against signers: true, or why that cannot be read.
         self._words: dict[str, Mapping[str, bool | IndexFileError]] = {}
         for serving in authorities:
@@ -60,7 +60,7 @@ class SignerRevocations:
             return _NONE
         # The CA's own key: its word on that is not in its own CRL.
         own = {certs.key_id(one) for one in serving.authority.certificates}
-        words = {name: _word(serving, serial) for name, (key, serial) in issued.items() if key not in own}
+        words = {name: _word(serving, serial) for name, key, serial in issued if key not in own}
         return {name: word for name, word in words.items() if word}  # most say nothing against any
 
 

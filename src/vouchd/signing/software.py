@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
@@ -30,6 +31,9 @@ class SoftwareSigner:
     randomness.
     """
 
+    # There may be ten thousand of them.
+    __slots__ = ("_algorithms", "_certificate_der", "_chain_der", "_is_slow", "_key", "_nickname", "_sign")
+
     def __init__(
         self,
         nickname: str,
@@ -51,8 +55,8 @@ class SoftwareSigner:
         self._chain_der = chain_der
         self._key = key
         self._is_slow = _is_slow(key)
-        self._algorithms = tuple(sorted(able, key=lambda name: name != algorithm)) if algorithm else able
-        self._sign: dict[str, _Sign] = {name: _sign_with(key, name) for name in able}
+        self._algorithms = _ordered(able, algorithm)
+        self._sign: dict[str, _Sign] = {}  # those that were wanted
 
     @classmethod
     def load(
@@ -132,18 +136,28 @@ class SoftwareSigner:
         """Signature octets over each that is wanted. Raises: as `sign`."""
         if self.token is None:
             return [self.sign(tbs, algorithm) for tbs in wanted]
-        if algorithm not in self._sign:
-            raise SigningError(f"signer {self._nickname}: its key cannot make {algorithm}")
+        self._signing(algorithm)
         return self.token.make_all(algorithm, wanted)
 
     def sign(self, tbs: bytes, algorithm: str) -> bytes:
         """Signature octets over `tbs`. Raises: SigningError; TokenUnavailable, for now."""
         try:
-            return self._sign[algorithm](tbs)
-        except KeyError:
-            raise SigningError(f"signer {self._nickname}: its key cannot make {algorithm}") from None
+            return (self._sign.get(algorithm) or self._signing(algorithm))(tbs)
         except ValueError as error:
             raise SigningError(f"signer {self._nickname}: signing failed") from error
+
+    def _signing(self, algorithm: str) -> _Sign:
+        """What makes such signatures. Raises: SigningError."""
+        if algorithm not in self._algorithms:
+            raise SigningError(f"signer {self._nickname}: its key cannot make {algorithm}")
+        made = self._sign[algorithm] = _sign_with(self._key, algorithm)
+        return made
+
+
+@lru_cache(maxsize=1 << 6)
+def _ordered(able: tuple[str, ...], algorithm: str) -> tuple[str, ...]:
+    """The algorithms that a key can make, that one first; keys of one kind share them."""
+    return tuple(sorted(able, key=lambda name: name != algorithm)) if algorithm else able
 
 
 def _is_slow(key: PrivateKey) -> bool:
@@ -153,6 +167,11 @@ def _is_slow(key: PrivateKey) -> bool:
     if isinstance(key, rsa.RSAPrivateKey):
         return key.key_size > _QUICK_RSA_BITS
     return not isinstance(key, ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey)
+
+
+@lru_cache(maxsize=1 << 4)
+def _ecdsa(digest: str) -> ec.ECDSA:
+    return ec.ECDSA(DIGESTS[digest], deterministic_signing=True)
 
 
 def _sign_with(key: PrivateKey, algorithm: str) -> _Sign:
@@ -166,7 +185,6 @@ def _sign_with(key: PrivateKey, algorithm: str) -> _Sign:
         rsa_sign = key.sign
         return lambda tbs: rsa_sign(tbs, pad, digest)
     if isinstance(key, ec.EllipticCurvePrivateKey):
-        scheme = ec.ECDSA(DIGESTS[row.digest], deterministic_signing=True)
-        ec_sign = key.sign
+        scheme, ec_sign = _ecdsa(row.digest), key.sign
         return lambda tbs: ec_sign(tbs, scheme)
     return key.sign

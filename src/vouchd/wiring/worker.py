@@ -54,6 +54,7 @@ def run_worker(layout: Layout, slot: int) -> None:
     for signer in signing.signers:
         if isinstance(signer, SoftwareSigner) and signer.token is not None:
             signer.token.await_sessions()  # so that the first answers need not: those of before a restart go on
+    settings = replace(settings, signers=())  # they are loaded: of ten thousand, their paths are ten megabytes
     records = answered_records(settings.audit, responder)
     threads = max(THREADS, 2 * settings.token.sessions)  # one has its lot signed, one its answer looked at
     state = PortState(responder, settings.ee, records=records, salt=inheritance.salt, signing=signing, threads=threads)
