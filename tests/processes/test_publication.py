@@ -122,6 +122,23 @@ def test_restarted_manager_goes_on_with_the_version_on_disk(site):
     assert restarted.publish().version == 2
 
 
+def test_restarted_manager_holds_the_facts_of_the_store_alone(site):
+    """What the manifest had of them, which is the same, is not in memory a second time; the state is as it was."""
+    site.accept(1, 5)
+    site.publication.publish()
+    restarted = site.open()
+    restarted.current()
+    before = restarted.state
+    published = restarted.publish()
+    assert restarted.state == before
+    (stored,), (served,) = site.store.authorities(), restarted.state.authorities
+    (epoch,), (point,) = site.store.epochs(), served.points
+    assert served.authority is stored
+    assert point.epoch is epoch
+    assert [*published.epochs.values()] == [(epoch,)]
+    assert point.index is before.authorities[0].points[0].index
+
+
 @pytest.mark.parametrize("damage", [b"", b"{", b"\x00" * 200])
 def test_damaged_files_are_made_anew(site, damage):
     """A damaged manifest or index never comes to the workers: both are made from the store."""

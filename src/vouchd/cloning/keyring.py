@@ -211,6 +211,7 @@ class MemberKeyring:
         word: SigningWord,
         sets: Mapping[int, NamedSigners],
         restart: Callable[[], None],
+        kept: KeptSettings | None = None,
     ) -> None:
         self._layout = layout
         self._store = store
@@ -227,7 +228,7 @@ class MemberKeyring:
         self._wish: tuple[NamedSigners | None, int] = (None, 0)  # for what a restart was asked for, and when
         self._saying = KeyringWord(self._sealing.public)
         self._loaded = threading.Event()
-        self._settings = KeptSettings(layout)
+        self._settings = kept or KeptSettings(layout)
 
     def settle(self) -> None:
         """Every worker that answers is one of this process."""

@@ -47,7 +47,7 @@ class Watermark:
         self._stale_seconds = stale_seconds
         self._now = now
         self._lock = threading.Lock()
-        self._known: dict[str, dict[str, dict[IssuingPointId, Epoch]]] = {}  # by source and the CA's id
+        self._known: dict[str, dict[str, tuple[Epoch, ...]]] = {}  # by source and the CA's id
         self._served: Epochs = {}
         self._since: dict[tuple[str, IssuingPointId], float] = {}
         self._unsure: dict[str, frozenset[str]] = {}
@@ -73,29 +73,31 @@ class Watermark:
     def know(self, source: str, epochs: Iterable[Epoch]) -> None:
         """`source` has exactly these now."""
         with self._lock:
-            former, present = self._known.get(source, {}), _by_point(epochs)
+            former, present = self._known.get(source, {}), of_authorities(epochs)
             self._known[source] = present
             self._compare(each for each in former.keys() | present.keys() if former.get(each) != present.get(each))
 
     def know_of(self, source: str, authority_ids: Collection[str], epochs: Iterable[Epoch]) -> None:
         """The same of these CAs alone."""
         with self._lock:
-            known, present = self._known.setdefault(source, {}), _by_point(epochs)
+            known, present = self._known.setdefault(source, {}), of_authorities(epochs)
             for each in authority_ids:
-                known[each] = present.get(each, {})
+                known[each] = present.get(each, ())
             self._compare(authority_ids)
 
     def learn(self, source: str, epochs: Iterable[Epoch]) -> None:
         """`source` tells of these; what it told of before stays, where it is newer."""
         with self._lock:
             known = self._known.setdefault(source, {})
-            ids = set()
+            changed: dict[str, dict[IssuingPointId, Epoch]] = {}
             for epoch in epochs:
-                ids.add(epoch.issuing_point.authority_id)
-                points = known.setdefault(epoch.issuing_point.authority_id, {})
-                if is_newer(epoch, points.get(epoch.issuing_point)):
-                    points[epoch.issuing_point] = epoch
-            self._compare(ids)
+                each, point = epoch.issuing_point.authority_id, epoch.issuing_point
+                if each not in changed:
+                    changed[each] = {one.issuing_point: one for one in known.get(each, ())}
+                if is_newer(epoch, changed[each].get(point)):
+                    changed[each][point] = epoch
+            known.update({each: tuple(points.values()) for each, points in changed.items()})
+            self._compare(changed)
 
     def forget(self, sources: Collection[str]) -> None:
         """These are no sources any more."""
@@ -149,7 +151,8 @@ class Watermark:
         for each in ids:
             served = {epoch.issuing_point: epoch for epoch in self._served.get(each, ())}
             for source, known in self._known.items():
-                for point, epoch in known.get(each, {}).items():
+                for epoch in known.get(each, ()):
+                    point = epoch.issuing_point
                     if is_newer(epoch, served.get(point)):
                         behind.add((source, point))
                         self._since.setdefault((source, point), now)

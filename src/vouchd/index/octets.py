@@ -111,8 +111,10 @@ class CopiedOctets:
 class PositionedOctets:
     """Read when they are wanted, and no descriptor is kept meanwhile."""
 
+    __slots__ = ("_path", "identity")
+
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path = str(path)  # it takes a third of the memory
         try:
             self.identity = FileIdentity.of(path.stat())
         except OSError as error:
@@ -151,5 +153,5 @@ class AnsweringOctets:
         return MappedOctets(path, self._room) if self._room.maps else PositionedOctets(path)
 
 
-def _unreadable(path: Path, error: Exception) -> IndexFileError:
+def _unreadable(path: Path | str, error: Exception) -> IndexFileError:
     return IndexFileError(f"{path}: {getattr(error, 'strerror', None) or error}", hint=HINT)

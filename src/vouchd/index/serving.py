@@ -6,6 +6,7 @@ Of a CA that has many issuing points one look-up says which of them may list a s
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -142,6 +143,12 @@ class OpenIndexes:
         self._version, self._serving, self._order = version, serving, order
         return state
 
+    def adopt(self, state: ServingState, facts: Mapping[str, AuthorityFacts]) -> ServingState:
+        """The state that was made last of these facts, which are equal to its own: they need not be there twice."""
+        self._serving = {each: _with(serving, facts[each]) for each, serving in self._serving.items()}
+        authorities = tuple([self._serving[each] for each in self._order])
+        return replace(state, authorities=authorities, by_id=self._serving)
+
     def _served(self, facts: AuthorityFacts, former: ServingAuthority | None, *, anew: bool) -> ServingAuthority:
         files = _files(former)
         points = {point.epoch.issuing_point: point for point in former.points} if former else {}
@@ -176,6 +183,12 @@ def open_state(facts: ServingFacts, folder: Path) -> ServingState:
     Raises: IndexFileError.
     """
     return OpenIndexes(folder).state(facts.revision, facts.served)
+
+
+def _with(serving: ServingAuthority, facts: AuthorityFacts) -> ServingAuthority:
+    """The same CA, of facts that are equal to its own."""
+    points = [replace(point, epoch=epoch) for point, epoch in zip(serving.points, facts.epochs, strict=True)]
+    return replace(serving, authority=facts.authority, points=tuple(points))
 
 
 def _files(serving: ServingAuthority | None) -> dict[str, KeyedFile]:

@@ -120,8 +120,8 @@ class _Instance:
         )
         self._pool.start()
         await asyncio.sleep(0)  # the first step of it
-        before = self._watch.published  # what workers of before a restart answer from
-        self._withholding.published(before.version, before.epochs)
+        # What workers of before a restart answer from.
+        self._withholding.published(self._watch.published.version, self._watch.published.epochs)
         self._watch.begin()
         if self._watch.published.version:  # workers load while it is proved that they may answer
             await self._pool.get_ready(self._watch.published.version)

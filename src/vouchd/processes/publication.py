@@ -158,10 +158,18 @@ class ManifestPublication:
         changed = {each for each in ids if before.get(each) != after.get(each)}
         if changed or reopened or self._renewed or not self._published.version:
             self._write(before, after, changed, reopened)
+        if len(concerned) == len(after):  # everything was read anew
+            self._adopt(after)
         if self._indexing.admitting is not None:
             self._indexing.admitting.serve(after, changed)
         self._reopened -= reopened
         self._renewed = False
+
+    def _adopt(self, facts: Mapping[str, AuthorityFacts]) -> None:
+        """Hold the store's facts alone, and not beside them the equal ones that the manifest had at the start."""
+        self._facts, self.state = facts, self._files.adopt(self.state, facts)
+        self._manifest = Manifest(self._files.folder, self._files)
+        self._published = replace(self._published, epochs={each: one.epochs for each, one in facts.items()})
 
     def _write(
         self,

@@ -148,7 +148,8 @@ class Admitting:
         self._clock = clock
         self.audit: AuditSink | None = None
         self._served: Served | None = None
-        self._proofs: dict[str, dict[tuple[IssuingPointId, CRLRecord], Proof]] = {}  # by the CA's id
+        # By the CA's id, of what is not served yet: what is served was judged by the certificates of its CA there.
+        self._proofs: dict[str, dict[tuple[IssuingPointId, CRLRecord], Proof]] = {}
         self._refused: dict[IssuingPointId, tuple[frozenset[bytes], Refusal]] = {}
         self._announced: frozenset[bytes] = frozenset()
         self._lock = threading.RLock()
@@ -158,18 +159,15 @@ class Admitting:
         """What this member serves."""
         if self._served is None:
             self._served = self._read_served()
-            self._remember(self._served.facts if self._served.verified else ())
         return self._served
 
     def serve(self, facts: Mapping[str, AuthorityFacts], changed: Collection[str]) -> None:
         """What was admitted is served from now on, of other CAs than `changed` what was served before."""
         with self._lock:
-            everything = not self.served.verified
+            ids = changed if self.served.verified else facts.keys()
             self._served = Served(facts, verified=True)
-            ids = facts.keys() if everything else changed
             for each in ids:
                 self._proofs.pop(each, None)
-            self._remember(ids)
 
     def vouch(self, authority: Authority, epoch: Epoch) -> None:
         """The epoch was judged when it was taken in, by this process."""
@@ -258,20 +256,30 @@ class Admitting:
         """Raises: CRLError; NotFound, StoreUnavailable when a document cannot be read."""
         if epoch.accepted_at > self._clock.now() + FUTURE_TOLERANCE_SECONDS:
             raise _Ahead("the store says of it that it was accepted in the future", epoch.accepted_at)
-        for record in epoch.records:
-            self._prove(authority, epoch, record, documents)
-        if epoch.issuer_key not in {"", self._proofs[authority.id][epoch.issuing_point, epoch.newest].issuer_key}:
+        proofs = [self._prove(authority, epoch, record, documents) for record in epoch.records]
+        if epoch.issuer_key not in {"", proofs[-1].issuer_key}:  # the newest is the last one
             raise CRLRejected("the store names another key of the CA than the CRL is signed with")
         _require_together(epoch)
 
-    def _prove(self, authority: Authority, epoch: Epoch, record: CRLRecord, documents: Documents) -> None:
+    def _prove(self, authority: Authority, epoch: Epoch, record: CRLRecord, documents: Documents) -> Proof:
         issuers = _issuers(authority)
-        proofs = self._proofs.setdefault(authority.id, {})
-        proof = proofs.get((epoch.issuing_point, record))
-        if proof is not None and proof.issuers <= issuers and proof.idp_der == epoch.idp_der:
-            return
+        known = self._known(epoch.issuing_point, record)
+        if known is not None and known.issuers <= issuers and known.idp_der == epoch.idp_der:
+            return known
         with self._tracing.span(record.sha256, "followed", ca=authority.id):
-            proofs[epoch.issuing_point, record] = self._proof(authority, epoch, record, documents, issuers)
+            proof = self._proof(authority, epoch, record, documents, issuers)
+        self._proofs.setdefault(authority.id, {})[epoch.issuing_point, record] = proof
+        return proof
+
+    def _known(self, point: IssuingPointId, record: CRLRecord) -> Proof | None:
+        """What a CRL of that point was verified by, if it was."""
+        proof = self._proofs.get(point.authority_id, {}).get((point, record))
+        if proof is not None or not self.served.verified:
+            return proof
+        facts, epoch = self.served.facts.get(point.authority_id), self.served.epoch(point)
+        if facts is None or epoch is None or record not in epoch.records:
+            return None
+        return Proof(_issuers(facts.authority), epoch.idp_der, epoch.issuer_key)
 
     def _proof(
         self, authority: Authority, epoch: Epoch, record: CRLRecord, documents: Documents, issuers: frozenset[bytes]
@@ -327,14 +335,6 @@ class Admitting:
         self._refused = {point: known for point, known in self._refused.items() if point not in before} | {
             point: (_issuers(stored[point.authority_id].authority), refusal) for point, refusal in refusals.items()
         }
-
-    def _remember(self, ids: Iterable[str]) -> None:
-        """What is served of these CAs was judged."""
-        for each in ids:
-            facts = self._served.facts.get(each) if self._served else None
-            if facts is not None:
-                for epoch in facts.epochs:
-                    self.vouch(facts.authority, epoch)
 
 
 def _issuers(authority: Authority) -> frozenset[bytes]:

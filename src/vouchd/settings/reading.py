@@ -61,11 +61,13 @@ def read_settings(layout: Layout) -> Settings:
 class KeptSettings:
     """The settings of an instance, read anew when CS.cfg is another file or was written: for who looks all the time.
 
-    A requestors' trust file that they name is not looked at again while CS.cfg stays as it is.
+    A requestors' trust file that they name is not looked at again while CS.cfg stays as it is. Signers that are the
+    same as those of `started` are the same objects: of ten thousand that is ten megabytes.
     """
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, started: Settings | None = None) -> None:
         self._layout = layout
+        self._started = started
         self._known: tuple[tuple[int, int, int], Settings] | None = None
 
     def read(self) -> Settings:
@@ -76,7 +78,10 @@ class KeptSettings:
             return read_settings(self._layout)  # which tells why
         identity = (status.st_ino, status.st_size, status.st_mtime_ns)
         if self._known is None or self._known[0] != identity:
-            self._known = (identity, read_settings(self._layout))
+            settings = read_settings(self._layout)
+            if self._started is not None and settings.signers == self._started.signers:
+                settings = replace(settings, signers=self._started.signers)
+            self._known = (identity, settings)
         return self._known[1]
 
 

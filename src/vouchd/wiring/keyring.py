@@ -58,7 +58,10 @@ def open_keyring(services: Services, peers: Peers, word: SigningWord, sets: Mapp
     def restart() -> None:
         os.kill(os.getpid(), signal.SIGHUP)
 
-    member = MemberKeyring(services.layout, services.store, me, services.audit, services.clock, word, sets, restart)
+    kept = KeptSettings(services.layout, services.settings)
+    member = MemberKeyring(
+        services.layout, services.store, me, services.audit, services.clock, word, sets, restart, kept
+    )
     peers.saying = member.words
     conducting = Conducting(
         services.layout,
@@ -74,7 +77,7 @@ def open_keyring(services: Services, peers: Peers, word: SigningWord, sets: Mapp
     disowned = lambda: services.store.keyring().disowned  # noqa: E731  as short as it is
     own = OwnCertificates(layout, services.certificates, in_use, record.lacking, disowned, services.caller)
     signers = SignerRenewal(services.signers, lambda: conducting.conducts, me, services.caller)
-    enrolling = Enrolling((signers, own), KeptSettings(layout).read, clock)
+    enrolling = Enrolling((signers, own), kept.read, clock)
     works = (
         Upkeep("signers", _SECONDS, member.look, on_change=True),
         Upkeep("keyring", _SECONDS, conducting.look, on_change=True),

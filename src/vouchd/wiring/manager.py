@@ -115,6 +115,7 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
                 part.audit = opened.audit
         checked = checked_signers(layout, material, warn, store=opened.store)
         write_active(layout, config)
+        del config  # of ten thousand signers it is ten megabytes
         set_up_logs()
         _log.info("up to %d open descriptors", raise_descriptor_limit())
         word = SigningWord(layout.signing_word, writable=True)
