@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
@@ -39,6 +38,7 @@ from vouchd.core.facts import (
 )
 from vouchd.core.signer_facts import Keyring, keyring_record, read_keyring
 from vouchd.errors import StoreError
+from vouchd.pkix.memo import shared
 
 _PLAIN = frozenset({str, bytes, int, bool, float, type(None)})
 T = TypeVar("T")
@@ -186,8 +186,8 @@ def read_epoch(record: Record) -> Epoch:
 
 
 def _shared(value: Any) -> Any:
-    """One object for a text that stands in the facts again and again, of ten thousand CAs each."""
-    return sys.intern(value) if type(value) is str else value
+    """One object for what stands in many facts, if it is a text; what is none is found by its type."""
+    return shared(value) if type(value) is str else value
 
 
 def _listed(value: object) -> list[Any] | tuple[Any, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,7 +15,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from vouchd.errors import SigningError
 from vouchd.pkix import der, names
-from vouchd.pkix.memo import memo
+from vouchd.pkix.memo import memo, shared
 from vouchd.pkix.signatures import verify
 
 _REMEMBERED = 1 << 15
@@ -118,7 +117,7 @@ def key_id(certificate_der: bytes) -> str:
 
 def key_id_of(key_bits: bytes) -> str:
     """SHA-256 (hex) of public key bits: one key has one, whatever certifies it."""
-    return sys.intern(hashlib.sha256(key_bits).hexdigest())  # it stands in many facts
+    return shared(hashlib.sha256(key_bits).hexdigest())
 
 
 def authority_id(certificate: x509.Certificate) -> str:

@@ -25,6 +25,7 @@ from vouchd.instance.pidfile import PidFile
 from vouchd.instance.report import InstanceReport, ReportFile, remove_report
 from vouchd.processes.halting import Verdict, Withholding, ignore, overlook
 from vouchd.processes.handover import Handover, execute, handover_in
+from vouchd.processes.heap import give_back
 from vouchd.processes.listeners import Listeners
 from vouchd.processes.logs import LogFile
 from vouchd.processes.pool import WorkerPool
@@ -312,6 +313,7 @@ class _Instance:
         else:
             await self._pool.completed()
         self._settings.settled()
+        await in_thread(give_back)
 
     def _take_answers(self, answers: Sequence[GivenAnswer], lost: int) -> None:
         if self._settings.audit is not None:

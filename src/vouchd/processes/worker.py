@@ -28,6 +28,7 @@ from vouchd.core.status import ServingState
 from vouchd.ee.counters import Snapshot
 from vouchd.errors import LifecycleError, VouchdError
 from vouchd.processes.control import ControlChannel, Message
+from vouchd.processes.heap import give_back
 from vouchd.processes.workers import DESCRIPTORS
 
 _log = logging.getLogger(__name__)
@@ -262,6 +263,7 @@ class _Worker:
             if not wanted.answering:
                 continue
             if not accepting and not self._stop.done():
+                give_back()
                 await self._server.start(self._inheritance.sockets)
                 accepting = True
             channel.send({"loaded": state.version, "confined": self._confined})
