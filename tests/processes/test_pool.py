@@ -99,9 +99,52 @@ async def test_worker_that_does_not_react_is_replaced(listeners, monkeypatch):
     """A worker that hangs is killed and started again."""
     monkeypatch.setattr(pool_module, "_PULSE_SECONDS", 0.01)
     monkeypatch.setattr(pool_module, "_DEAF_SECONDS", 0.05)
+    monkeypatch.setattr(pool_module, "_STARTING_SECONDS", 0)
     pool, changes = await started(DEAF, listeners)
     pool.load(1)
     await changes.until(lambda: pool.restarts >= 1)
+    await kill(pool)
+
+
+async def test_worker_that_starts_is_not_deaf(listeners, monkeypatch):
+    """It reads the keys of all CAs before it hears anybody; what has answered once is another matter."""
+    monkeypatch.setattr(pool_module, "_PULSE_SECONDS", 0)
+    questions, over = iter(range(8)), asyncio.Event()
+
+    async def pulse(_: WorkerProcess, within_seconds: float) -> bool:
+        if next(questions, within_seconds) == within_seconds:
+            over.set()
+        return False
+
+    monkeypatch.setattr(WorkerProcess, "ask_metrics", pulse)
+    pool, changes = await started(DEAF, listeners)
+    pool.load(1)
+    await over.wait()
+    (worker,) = pool.workers
+    assert pool.restarts == 0
+    worker.loaded = 1
+    await changes.until(lambda: pool.restarts >= 1)
+    await kill(pool)
+
+
+async def test_worker_that_answers_the_second_question_is_left_alone(listeners, monkeypatch):
+    """The manager's own loop may have stood still for so long that it did not hear the answer to the first."""
+    monkeypatch.setattr(pool_module, "_PULSE_SECONDS", 0)
+    replies, over = iter([False, True, False, True]), asyncio.Event()
+
+    async def pulse(_: WorkerProcess, within_seconds: float) -> bool:
+        assert within_seconds
+        reply = next(replies, None)
+        if reply is None:
+            over.set()
+        return reply is not False
+
+    monkeypatch.setattr(WorkerProcess, "ask_metrics", pulse)
+    monkeypatch.setattr(pool_module, "_STARTING_SECONDS", 0)
+    pool, _ = await started(DEAF, listeners)
+    pool.load(1)
+    await over.wait()
+    assert (pool.restarts, len(pool.workers)) == (0, 1)
     await kill(pool)
 
 

@@ -21,6 +21,7 @@ _FIRST_DELAY_SECONDS = 0.1
 _LONGEST_DELAY_SECONDS = 10.0
 _PULSE_SECONDS = 5.0
 _DEAF_SECONDS = 30.0
+_STARTING_SECONDS = 600.0
 
 
 class WorkerPool:
@@ -217,13 +218,21 @@ class WorkerPool:
             await asyncio.sleep(_PULSE_SECONDS)
             if not self.version:  # a start is proved, for which this loop stands still and hears nobody
                 continue
-            workers = self.workers
-            pulses = await asyncio.gather(*(worker.ask_metrics(_DEAF_SECONDS) for worker in workers))
-            for worker, alive in zip(workers, pulses, strict=True):
-                if not alive and not worker.stopping and not worker.ended.is_set():
+            # Twice: this loop may have stood still itself and heard nobody, as for the report of many CAs.
+            for worker in await self._deaf(await self._deaf(self.workers)):
+                if not worker.stopping and not worker.ended.is_set():
                     _log.error("worker %d (slot %d) does not react: killed", worker.pid, worker.slot)
                     worker.signal(signal.SIGKILL)
             self._load_again()
+
+    async def _deaf(self, workers: Sequence[WorkerProcess]) -> list[WorkerProcess]:
+        """Those of these that do not answer a question in time; one that starts has the keys of many CAs to read."""
+        pulses = await asyncio.gather(*(worker.ask_metrics(_DEAF_SECONDS) for worker in workers))
+        return [worker for worker, pulse in zip(workers, pulses, strict=True) if not (pulse or self._starts(worker))]
+
+    @staticmethod
+    def _starts(worker: WorkerProcess) -> bool:
+        return not worker.loaded and asyncio.get_running_loop().time() - worker.begun < _STARTING_SECONDS
 
     def _load_again(self) -> None:
         """Have the files looked at that a worker could not load, and let it try once more."""

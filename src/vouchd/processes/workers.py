@@ -73,6 +73,7 @@ class WorkerProcess:
         self.opened = asyncio.Event()  # the channel: it was sent what it was told
         self.ended = asyncio.Event()
         self.stopping = False
+        self.begun = asyncio.get_running_loop().time()
         self._changed = changed
         self._answer_sink = answer_sink
         self._damaged = damaged
