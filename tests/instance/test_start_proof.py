@@ -68,6 +68,7 @@ def test_ca_waits_for_its_own_proof(shared):
     """Those made before are not waited for; at the end none is left, and each was counted once."""
     proof = left({}, shared=shared)
     assert (proof.of, proof.done, proof.unproved) == (40, 10, frozenset(IDS[name] for name in NAMES[10:]))
+    assert (proof.why(IDS[NAMES[9]]), proof.why(IDS[NAMES[10]])) == ("", "not proved yet since the start")
     (conclusion,) = concluded(proof).values()
     assert conclusion == Conclusion(CANARY, True, "good, 30 more while answering")
     assert (proof.done, proof.unproved, proof.failing(IDS.values())) == (40, frozenset(), ())
@@ -83,6 +84,8 @@ def test_ca_that_fails_stays_unproved_until_all_have_passed(shared):
     (part,) = proof.failing(IDS.values())
     assert (part.part, part.ca) == ("CA CA 20", "CA 20")
     assert "clients refuse it" in part.cause
+    assert "clients refuse it" in proof.why(IDS["CA 20"])
+    assert not proof.why(IDS["CA 21"])
     proof.absolve()
     assert (proof.unproved, proof.failing(IDS.values())) == (frozenset(), ())
 

@@ -127,6 +127,12 @@ class Many:
         verified = verify_response(response, ca.certificate, inquiry.cert_ids, nonce=None, at=int(time.time()))
         return str(verified.singles[0].status)
 
+    def issuer(self, label: str) -> str:
+        """The file of that CA's certificate."""
+        file = self.folder / f"{label}-ca.pem"
+        file.write_bytes(self.cas[label].pem)
+        return str(file)
+
     def health(self, path: str) -> str:
         host, port = read_report(self.layout.serving).health
         with urllib.request.urlopen(f"http://{host}:{port}{path}") as answer:
@@ -180,6 +186,8 @@ def test_unproved_ca_is_answered_try_later_and_a_proved_one_is_answered(many):
     assert 'vouchd_hindrance{cause="starting",name=""} 1.0' in metrics
     shown = run_vouchd("status").stdout
     assert "1 of 5 CAs proved" in shown
+    explaining = run_vouchd("explain", "--issuer", many.issuer("B"), "--serial", str(REVOKED))
+    assert "until this one is, it is answered tryLater" in explaining.stderr
     many.say("B")
     many.say("C")
     many.proved(3)
@@ -207,6 +215,8 @@ def test_ca_that_fails_its_proof_stays_withheld_and_others_go_on(many):
     (part,) = many.report().failing
     assert (part.ca, "an answer that clients refuse" in part.cause) == ("B", True)
     assert not many.report().halted
+    explaining = run_vouchd("explain", "--issuer", many.issuer("B"), "--serial", str(REVOKED))
+    assert "answered tryLater: not proved since the start: an answer that clients refuse" in explaining.stderr
     (canary,) = [one for one in many.report().selftests if one.name == "OCSPCanary"]
     assert (canary.ok, canary.critical, canary.detail.startswith("B: an answer that")) == (False, False, True)
     assert run_vouchd("selftest", "run", "OCSPCanary").returncode == 0

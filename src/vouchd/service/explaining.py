@@ -146,6 +146,11 @@ def explain_each(
     ]
 
 
+def silenced(explanation: Explanation, why: str) -> Explanation:
+    """The same where the CA is answered tryLater, whatever its CRLs say."""
+    return replace(explanation, answer=TRY_LATER, why=why, decision=None, signer=None)
+
+
 def decide_each(
     serving: ServingAuthority,
     policy: ResponsePolicy,

@@ -21,7 +21,7 @@ from vouchd.index.serving import open_state
 from vouchd.instance import lifecycle
 from vouchd.instance.certificates.signers import known_signers
 from vouchd.instance.report import InstanceReport
-from vouchd.service.explaining import Explanation, Signers, explain
+from vouchd.service.explaining import TRY_LATER, Explanation, Signers, explain
 from vouchd.service.indexing import Indexing
 from vouchd.service.pulling import SourceState
 from vouchd.service.signer_choice import SignerCertificates
@@ -134,7 +134,7 @@ class FolderRunning:
     def explain(self, authority_id: str, serial: bytes, at: int, key: str) -> Explanation:
         """Why that serial is answered as it is."""
         settings = active_settings(self._layout) if self._serves() else read_settings(self._layout)
-        return explain(
+        explanation = explain(
             self.state(),
             settings.responder,
             _ready_signers(settings),
@@ -143,6 +143,19 @@ class FolderRunning:
             at=at,
             key=key,
         )
+        self._warn(explanation)
+        return explanation
+
+    def _warn(self, explanation: Explanation) -> None:
+        """Say that the CA may be answered tryLater whatever its CRLs say: of each the running instance alone knows."""
+        report, authority = lifecycle.status(self._layout).report, explanation.authority
+        if report is None or authority is None or explanation.answer == TRY_LATER:
+            return
+        if report.starting:
+            self._hint(f"{report.starting} since the start; until this one is, it is answered tryLater")
+        for part in report.failing:
+            if part.ca == authority.label:
+                self._hint(f"{part.part}: {part.cause}")
 
 
 def _ready_signers(settings: Settings) -> Signers:

@@ -56,7 +56,7 @@ from vouchd.processes.publication import ManifestPublication
 from vouchd.processes.settings import ManagerSettings
 from vouchd.processes.upkeep import Upkeep
 from vouchd.processes.workers import SALT
-from vouchd.service.explaining import Explanation, Signers, explain
+from vouchd.service.explaining import Explanation, Signers, explain, silenced
 from vouchd.service.selftests import failures
 from vouchd.service.signer_choice import SignerCertificates
 from vouchd.settings import cs_cfg
@@ -198,7 +198,7 @@ def _run(
         publication,
         (*pulls(layout, settings, services, clock), *certificate_system(services)),
         clock,
-        _agent_part(services, publication, keeping, members, compare, keys),
+        _agent_part(services, publication, keeping, members, compare, keys, proof),
     )
 
 
@@ -313,6 +313,7 @@ def _agent_part(
     members: Peers,
     compare: Verifying,
     keys: Mapping[str, SoftwareSigner],
+    proof: StartProof,
 ) -> AgentPart | None:
     """The agent port, None while it has no certificate; `keys` are the signers. Raises: SigningError."""
     settings = manager_services.settings
@@ -342,7 +343,9 @@ def _agent_part(
 
     def explained(authority_id: str, serial: bytes, at: int, key: str) -> Explanation:
         known = publication.state, settings.responder, signers
-        return explain(*known, authority_id=authority_id, serial=serial, at=at, key=key)
+        explanation = explain(*known, authority_id=authority_id, serial=serial, at=at, key=key)
+        why = proof.why(authority_id)
+        return silenced(explanation, why) if why else explanation
 
     def services(inside: OnLoop, loop: asyncio.AbstractEventLoop) -> Services:
         running = RunningManager(inside, loop, lambda: publication.state, explained, manager_services.ingest_lock)

@@ -125,6 +125,14 @@ class StartProof:
         """The ids of the CAs that are answered tryLater, since they are not proved yet or did not pass."""
         return frozenset(self._unproved)
 
+    def why(self, authority_id: str) -> str:
+        """Why that CA is answered tryLater; empty: it is not, as far as proofs go."""
+        if authority_id not in self._unproved:
+            return ""
+        failures = (self._failed[key].words for key in self._failed if self._cas.get(key) == authority_id)
+        failure = next(failures, "")
+        return f"not proved since the start: {failure}" if failure else "not proved yet since the start"
+
     @property
     def done(self) -> int:
         """How many CAs have passed or failed by now."""
