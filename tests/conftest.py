@@ -233,11 +233,12 @@ class Sharing(LoadScopeScheduling):
 def scope_of(nodeid: str) -> str:
     """What is run by one process from its begin to its end: a file, or one test of it."""
     place = nodeid.split("::", maxsplit=1)[0]
-    return nodeid if _separate(ROOT / place) else place
+    return nodeid if _separate(place) else place
 
 
 @cache
-def _separate(path: Path) -> bool:
+def _separate(place: str) -> bool:
+    path = ROOT / place
     text = path.read_text(encoding="utf-8")
     beside = path.with_name("conftest.py")
     shared = text + (beside.read_text(encoding="utf-8") if beside.exists() and beside.parent != ROOT / "tests" else "")
