@@ -39,6 +39,7 @@ from vouchd.instance.certificates.signers import load_signers
 from vouchd.instance.creation import NewSigner, create_instance
 from vouchd.instance.locking import quiet
 from vouchd.instance.report import InstanceReport, WorkerReport
+from vouchd.instance.selftests.start_proof import StartProof
 from vouchd.instance.signing_sets import NamedSigners, SigningWord, write_sets
 from vouchd.pkix import certs
 from vouchd.processes.publication import ManifestPublication
@@ -168,7 +169,8 @@ class AgentPort:
         )
         compare = verifying(services.layout, services.in_use, lambda: publication.state, self.peers.others)
         keys = load_signers(services.settings)
-        self.part = manager._agent_part(services, publication, self.keeping, self.peers, compare, keys)
+        self.proof = StartProof(0)
+        self.part = manager._agent_part(services, publication, self.keeping, self.peers, compare, keys, self.proof)
         self.running = FakeRunning(publication, changed=self.part.changed)
         self.listener = bind(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -111,6 +112,16 @@ def test_verdict_is_lifted_when_the_test_passes():
     assert court.pool.orders == [True]
     assert court.look(result(ok=True), result("DiskSpace", ok=True)).why == ""
     assert court.pool.orders == court.own == [True, False]
+
+
+def test_cas_are_acquitted_by_a_run_in_which_nothing_fails_but_parts():
+    """A signer that has expired keeps no other CA unproved; a run at the start, or of another test, acquits none."""
+    court = Court()
+    failed = result(ok=False, critical=False)
+    assert not court.look(failed).acquits
+    assert court.look(replace(failed, parts_alone=True)).acquits
+    assert court.look(result(ok=True)).acquits
+    assert not court.look(replace(failed, parts_alone=True, trigger="startup"), result("DiskSpace", ok=True)).acquits
 
 
 def test_verdict_that_cannot_be_read_stays():

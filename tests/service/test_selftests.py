@@ -275,7 +275,7 @@ def test_failure_of_a_part_stops_nothing_else():
 
     bench.tests._tests[CANARY] = SelfTest(CANARY, "about it", part_fails)
     (failed, _) = results = bench.tests.run([], AGENT)
-    assert (failed.ok, failed.critical, failed.halts) == (False, False, False)
+    assert (failed.ok, failed.critical, failed.halts, failed.parts_alone) == (False, False, False, True)
     assert (failed.detail, failed.hint) == ("the key of ocsp2 is away", "see vouchd certs list")
     assert halting(results) == ""
     assert bench.audit.records[-1][2] == "failure"

@@ -99,7 +99,10 @@ class SelfTestInfo:
 
 @dataclass(frozen=True, slots=True)
 class SelfTestResult:
-    """How a test went; `detail` tells what was found, `hint` what to do about a failure. `at` is POSIX seconds."""
+    """How a test went; `detail` tells what was found, `hint` what to do about a failure. `at` is POSIX seconds.
+
+    `parts_alone`: what failed are parts, whose CAs are answered tryLater for that; all others have passed.
+    """
 
     name: str
     ok: bool
@@ -109,6 +112,7 @@ class SelfTestResult:
     at: int
     milliseconds: int
     trigger: str
+    parts_alone: bool = False
 
     @property
     def halts(self) -> bool:
@@ -242,19 +246,20 @@ class SelfTests:
         return tuple(self._run_one(one, trigger) for one in planned)
 
     def _run_one(self, planned: Planned, trigger: Trigger) -> SelfTestResult:
-        at, begun, hint, ok, critical = self._clock.now(), time.perf_counter(), "", False, planned.critical
+        at, begun, hint, ok, parts = self._clock.now(), time.perf_counter(), "", False, False
         try:
             detail = self._tests[planned.name].check(at)
             ok = True
         except PartFails as error:  # its CAs are answered tryLater without a self test's help
-            detail, hint, critical = str(error), error.hint, False
+            detail, hint, parts = str(error), error.hint, True
         except VouchdError as error:
             detail, hint = str(error), error.hint
         except Exception as error:  # noqa: BLE001  a test that cannot even be carried out has not passed
             _log.exception("self test %s", planned.name)
             detail = f"internal error: {type(error).__name__}"
         took = round((time.perf_counter() - begun) * 1000)
-        return SelfTestResult(planned.name.value, ok, critical, detail, hint, at, took, trigger.value)
+        critical = planned.critical and not parts
+        return SelfTestResult(planned.name.value, ok, critical, detail, hint, at, took, trigger.value, parts)
 
     def _record(self, results: Sequence[SelfTestResult], trigger: Trigger, caller: Caller) -> None:
         failed = {result.name: result.detail for result in results if not result.ok}

@@ -7,10 +7,10 @@ second. Until then the CA is `unproved`, and answered tryLater for it.
 Why this is right: a CA is answered for when an answer about it has been made with this process's keys and facts and
 verified as clients do, as it is where all are proved first; only the others do not wait for it. What is proved is the
 state that was published at the start. A CRL that is taken in meanwhile is judged as ever when it is, and so is a CA
-that is added. A CA that does not pass stays unproved, with the cause, until the self test passes for all or the
-instance starts anew, and costs nobody else (law 4). The processes are forks of a process of one thread, and end with
-it. What one that ended early has not told of is made here, and so is all of it where keys on tokens are used, whose
-sessions belong to one process: one check at a time, in a thread.
+that is added. A CA that does not pass stays unproved, with the cause, until the instance starts anew or a self test is
+run that all CAs pass of which no part fails, and costs nobody else (law 4). The processes are forks of a process of one
+thread, and end with it. What one that ended early has not told of is made here, and so is all of it where keys on
+tokens are used, whose sessions belong to one process: one check at a time, in a thread.
 """
 
 from __future__ import annotations
