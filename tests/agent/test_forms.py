@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import asyncio
+import tempfile
+import weakref
+from contextlib import nullcontext, suppress
 from itertools import pairwise
 from urllib.parse import unquote_to_bytes
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vouchd.agent.certsystem.forms import MAX_FIELDS, FormReader, parse_form
-from vouchd.errors import ConfigError
+from vouchd import files
+from vouchd.agent.certsystem.forms import MAX_FIELDS, CRLForm, FormReader, parse_form
+from vouchd.agent.uploads import CRLUpload
+from vouchd.errors import ConfigError, StoreUnavailable
 from vouchd.pkix.textual import PIECE_OCTETS
 
 PIECES = (
@@ -100,3 +106,45 @@ def test_form_of_too_many_fields_is_refused_wherever_it_is_cut(cut):
             reader = FormReader(lambda _: bytearray().extend)
             for start in range(0, len(octets), cut):
                 reader.add(octets[start : start + cut])
+
+
+BLOCK = b"-----BEGIN X509 CRL-----\n" + b"MIIB" * 3 + b"%s\n-----END X509 CRL-----\n"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"crl=" + BLOCK % b"",
+        b"crl=" + BLOCK[:40],
+        b"crl=" + BLOCK % b"=A",
+        b"noui=true&crl=" + BLOCK + b"&" * MAX_FIELDS,
+    ],
+    ids=["whole", "broken off", "damaged", "too many fields"],
+)
+def test_form_with_a_crl_leaves_nothing_behind_when_its_request_is_gone(body):
+    """What was put aside goes at once, whatever came and was made of it: no collection of garbage is waited for."""
+
+    async def take(form: CRLForm) -> None:
+        with suppress(ConfigError, ValueError):
+            (await form.read(make_mocked_request("POST", "/")))[1].crl.object()
+
+    form = CRLForm("noui")
+    form.add(body)
+    asyncio.run(take(form))
+    gone = weakref.ref(form)
+    del form
+    assert gone() is None
+
+
+def test_upload_that_found_no_room_leaves_nothing_behind(monkeypatch):
+    """The space that there was is given back with the request."""
+    monkeypatch.setattr(files, "_LARGE_FOLDER", "/nowhere")
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    upload = CRLUpload()
+    upload.add(b"\x30" * (files.MAX_BYTES + 1))
+    with pytest.raises(StoreUnavailable, match="no room") as raised:
+        _ = upload.crl
+    assert "free space" in raised.value.hint
+    gone = weakref.ref(upload)
+    del upload, raised
+    assert gone() is None

@@ -13,7 +13,7 @@ class CRLUpload:
 
     def __init__(self) -> None:
         self._reader = ObjectReader(CRL_LABELS, Spool())
-        self._wrong: StoreUnavailable | None = None
+        self._wrong: tuple[str, str] | None = None  # words and hint: an error would hold who keeps it
 
     def add(self, piece: bytes) -> None:
         """See Intake; that there was no room for it is told at the end."""
@@ -21,11 +21,12 @@ class CRLUpload:
             try:
                 self._reader.add(piece)
             except StoreUnavailable as error:
-                self._wrong = error
+                self._wrong = str(error), error.hint
 
     @property
     def crl(self) -> ObjectReader:
         """What came, for who takes CRLs in. Raises: StoreUnavailable."""
         if self._wrong is not None:
-            raise self._wrong
+            words, hint = self._wrong
+            raise StoreUnavailable(words, hint=hint)
         return self._reader

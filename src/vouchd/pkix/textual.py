@@ -158,7 +158,7 @@ class ObjectReader:
         self._storage = storage
         self._octets = 0
         self._is_blank, self._is_der = True, False
-        self._wrong: ValueError | None = None
+        self._wrong = ""  # words: an error would hold who keeps it, and so what was put aside
         self._is_closed = False
         self._splitter = BlockSplitter()
         self._decoder = Base64Decoder(storage.write)  # of what stands outside of blocks, until there is one
@@ -187,8 +187,8 @@ class ObjectReader:
         """The DER, after the last octet. Raises: ValueError when there was no object, or more than one."""
         if not self._is_der:
             self._take(self._last)
-        if self._wrong is not None:
-            raise self._wrong
+        if self._wrong:
+            raise ValueError(self._wrong)
         return self._storage.view()
 
     def _last(self) -> Iterator[Part]:
@@ -204,12 +204,12 @@ class ObjectReader:
                 raise ValueError(f"{self._objects} PEM blocks labelled {self._named} where one is expected")
 
     def _take(self, parts: Callable[[], Iterator[Part]]) -> None:
-        if self._wrong is None:
+        if not self._wrong:
             try:
                 for part in parts():
                     self._put(part)
             except ValueError as error:
-                self._wrong = error
+                self._wrong = str(error)
 
     def _put(self, part: Part) -> None:
         """Raises: ValueError at the end of a block that is damaged."""

@@ -6,7 +6,7 @@ They are decoded as they come in: a CRL of a form never stands there as it was s
 from __future__ import annotations
 
 import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from urllib.parse import unquote_to_bytes
 
@@ -130,56 +130,64 @@ def _decoded(text: bytes) -> bytes:
 class CRLForm:
     """A form with a CRL in its field `crl`, which is decoded and put aside as it comes in (see Intake).
 
-    Of the other fields those of `names` are kept.
+    Of the other fields those of `names` are kept. Nothing here holds itself: what was put aside goes with the request.
     """
 
     def __init__(self, *names: str) -> None:
-        self._names = names
-        self._upload: CRLUpload | None = None
-        self._fields: dict[str, bytearray] = {}
-        self._reader = FormReader(self._begin)
-        self._wrong: ConfigError | None = None
+        self._fields = _CRLFields(names)
+        self._reader = FormReader(self._fields.begin)
+        self._wrong = ""
 
     def add(self, piece: bytes) -> None:
         """See Intake; what is wrong is told at the end, when its sender listens."""
-        if self._wrong is None:
+        if not self._wrong:
             try:
                 self._reader.add(piece)
             except ConfigError as error:
-                self._wrong = error
+                self._wrong = str(error)
 
     async def read(self, request: web.Request) -> tuple[dict[str, bytes], CRLUpload]:
         """The fields as `form_fields` has them, and the CRL, after the body was taken in. Raises: ConfigError."""
-        if self._wrong is not None:
-            raise self._wrong
+        if self._wrong:
+            raise ConfigError(self._wrong)
         self._reader.close()
         fields = _of_query(request)
         crl = fields.pop("crl", b"")
         if request.content_type.startswith("multipart/"):
             await self._read_multipart(request)
-        upload = self._upload
+        upload = self._fields.upload
         if upload is None:
             upload = CRLUpload()
             upload.add(crl)
-        return fields | {name: bytes(value) for name, value in self._fields.items()}, upload
+        return fields | {name: bytes(value) for name, value in self._fields.values.items()}, upload
 
     async def _read_multipart(self, request: web.Request) -> None:
         for name, value in (await request.post()).items():
-            take = self._begin(name)
+            take = self._fields.begin(name)
             if isinstance(value, web.FileField):
                 while piece := await in_thread(partial(value.file.read, PIECE_OCTETS)):
                     await in_thread(partial(take, piece))
             else:
                 take(_octets(value))
 
-    def _begin(self, name: str) -> Taker:
+
+class _CRLFields:
+    """The fields of a form that are kept: the CRL, and the values of `names`."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        self._names = names
+        self.upload: CRLUpload | None = None
+        self.values: dict[str, bytearray] = {}
+
+    def begin(self, name: str) -> Taker:
+        """Who takes the value of the next field."""
         if name == "crl":
-            self._upload = CRLUpload()
-            return self._upload.add
-        value = bytearray()
-        if name in self._names:
-            self._fields[name] = value
-        return value.extend if name in self._names else _drop
+            self.upload = CRLUpload()
+            return self.upload.add
+        if name not in self._names:
+            return _drop
+        self.values[name] = value = bytearray()
+        return value.extend
 
 
 def _drop(_: bytes) -> None:
