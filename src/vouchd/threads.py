@@ -19,28 +19,31 @@ async def in_thread(call: Callable[[], T]) -> T:
     """
     loop = asyncio.get_running_loop()
     result: asyncio.Future[T] = loop.create_future()
+    threading.Thread(target=_work, args=(call, loop, result), daemon=True).start()
+    try:
+        return await result
+    finally:
+        del result  # an error knows this frame, and would stay, with all that its frames hold, for knowing itself
 
-    def settle(value: T | None, error: BaseException | None) -> None:
-        if result.done():
-            return
-        if error is not None:
-            result.set_exception(error)
-        else:
-            result.set_result(value)  # type: ignore[arg-type]
 
-    def work() -> None:
-        value, error = None, None
-        try:
-            value = call()
-        except BaseException as caught:  # noqa: BLE001  handed on to the caller
-            error = caught
-        try:
-            loop.call_soon_threadsafe(settle, value, error)
-        except RuntimeError:  # the loop is closed: nobody waits any more
-            return
+def _work(call: Callable[[], T], loop: asyncio.AbstractEventLoop, result: asyncio.Future[T]) -> None:
+    value, error = None, None
+    try:
+        value = call()
+    except BaseException as caught:  # noqa: BLE001  handed on to the caller
+        error = caught
+    with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        loop.call_soon_threadsafe(_settle, result, value, error)
+    del result, error  # likewise
 
-    threading.Thread(target=work, daemon=True).start()
-    return await result
+
+def _settle(result: asyncio.Future[T], value: T | None, error: BaseException | None) -> None:
+    if result.done():
+        return
+    if error is not None:
+        result.set_exception(error)
+    else:
+        result.set_result(value)  # type: ignore[arg-type]
 
 
 def tell(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
