@@ -179,6 +179,13 @@ def test_ca_or_certificate_that_is_removed_is_recorded(world):
         ("OCSP_REMOVE_CA_REQUEST", "success", {"ca": "CN=Lab CA", "certificate": gone}),
         ("OCSP_REMOVE_CA_REQUEST_PROCESSED", "success", {"ca": lab, "certificate": gone}),
     ]
+    with pytest.raises(VouchdError) as refused:
+        world.authorities.remove_certificate("CN=Lab CA", gone, AGENT)
+    request = {"ca": "CN=Lab CA", "certificate": gone}
+    assert log(world)[1:] == [
+        ("OCSP_REMOVE_CA_REQUEST", "success", request),
+        ("OCSP_REMOVE_CA_REQUEST_PROCESSED", "failure", request | {"why": str(refused.value)}),
+    ]
     world.authorities.remove("CN=Lab CA", AGENT)
     assert log(world) == [
         right,

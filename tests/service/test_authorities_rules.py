@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from tests.contract.backends import FIRST, SECOND, a_record, an_epoch, sha256
+from tests.contract.backends import FIRST, SECOND, a_quarantined, a_record, an_epoch, sha256
 from tests.memory_store import MemoryStore
 from tests.pki import CA, DAY, NOW, shared_key
 from tests.service.recording import ADMIN, AGENT, NOBODY, RecordingAudit
@@ -235,7 +235,9 @@ def test_cas_of_other_names_are_not_united(authorities, store):
     assert audit.records == [("OCSP_ADD_CA_REQUEST_PROCESSED", "admin", "success", detail)]
 
 
-@pytest.mark.parametrize(("lists", "known"), [((b"01\n", b"03\n"), True), ((b"01\n", None), False)])
+@pytest.mark.parametrize(
+    ("lists", "known"), [((b"01\n", b"03\n"), True), ((b"01\n", None), False), ((None, b"03\n"), False)]
+)
 def test_certificate_that_unites_cas_keeps_what_all_of_them_have_issued(store, lists, known: bool):
     """Serials are known where each has a list; where one has none, none may be said to be never issued."""
     audit = RecordingAudit()
@@ -311,6 +313,8 @@ def test_list_of_cas_is_for_who_may_see_it(authorities, store):
     (listed,) = authorities.summaries(AGENT)
     assert authorities.summary_by_id(lab.id, AGENT) == authorities.summary(lab) == listed
     assert listed.epochs == store.epochs()
+    store.put_quarantined(a_quarantined(lab, SECOND), SECOND)
+    assert authorities.summary(lab).quarantined == store.quarantined() != ()
     with pytest.raises(NotFound):
         authorities.summary_by_id("0" * 40, AGENT)
     for look in (authorities.every, authorities.summaries, lambda who: authorities.summary_by_id(lab.id, who)):
@@ -376,6 +380,7 @@ def test_value_of_a_policy_is_taken_up_to_both_ends(authorities, field: str, lea
 def test_label_is_taken_up_to_its_length_and_without_what_stands_around_it(authorities):
     """200 characters are one; blanks around it are none of it; a subject that is longer is cut."""
     longest = "x" * MAX_LABEL_CHARACTERS
+    assert authorities.add(OTHER.der, AGENT, label="x").subject.label == "x"
     assert authorities.add(LAB.der, AGENT, label=f" {longest} ").subject.label == longest
     units = [x509.NameAttribute(x509.NameOID.ORGANIZATIONAL_UNIT_NAME, letter * 60) for letter in "abcd"]
     wordy = CA.create("Wordy", key=shared_key("EC", 7))
@@ -398,7 +403,11 @@ def test_label_is_taken_up_to_its_length_and_without_what_stands_around_it(autho
 
 def test_issued_serials_are_read_in_the_radix_that_is_given(authorities, store):
     """Ten unless another one is named."""
-    for radix, expected in (({}, b"10\n"), ({"radix": 10}, b"10\n"), ({"radix": 16}, b"16\n")):
+    assert (
+        bytes(store.document(authorities.set_issued_serials(REFERENCE, b"16\n", AGENT).policy.issued_serials))
+        == b"10\n"
+    )
+    for radix, expected in (({"radix": 10}, b"10\n"), ({"radix": 16}, b"16\n")):
         changed = authorities.set_issued_serials(REFERENCE, b"16\n", AGENT, **radix)
         assert bytes(store.document(changed.policy.issued_serials)) == expected
 

@@ -114,9 +114,12 @@ def test_crls_that_come_together_are_one_change_of_the_store(world):
     older = OTHER.crl({1: None}, number=7, this_update=NOW - 3 * HOUR)
     together(world, LAB.crl(HELD, number=2), older, OTHER.crl({2: None}, number=8), b"junk")
     assert world.store.commits == [2, 1]
+    world.store.commits.clear()
+    together(world, OTHER.crl({3: None}, number=9), OTHER.crl({2: None}, number=7, idp=PARTITION))
+    assert world.store.commits == [2]
     served: list[list[Epoch]] = []
     world.indexing.accepted = served.append
-    together(world, LAB.crl(HELD, number=3), OTHER.crl({2: None}, number=9))
+    together(world, LAB.crl(HELD, number=3), OTHER.crl({2: None}, number=10))
     assert [len(epochs) for epochs in served] == [2]
 
 
