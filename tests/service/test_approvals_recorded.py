@@ -12,6 +12,7 @@ from tests.service.test_approvals import ARGUMENTS, BOB, OPERATION, RIGHT, World
 from vouchd.core.approval_facts import MAX_ARGUMENT_BYTES, Approval, ApprovalState
 from vouchd.errors import ConfigError, PermissionDenied, StoreConflict
 from vouchd.service.approvals import EVENT, pending
+from vouchd.service.permission import Action
 
 TEXT = json.dumps(ARGUMENTS, sort_keys=True, separators=(",", ":"))
 ACTION = "declare CA compromised"
@@ -144,3 +145,16 @@ def test_who_is_told_that_it_waits_is_told_what_and_until_when(world):
     message = f"nothing is done yet: a second agent has to approve {OPERATION} ({approval.id}) by 1970-01-01T00:26:40Z"
     assert str(pending(approval, AGENT)) == message
     assert str(pending(approval, BOB)) == f"{message}; {AGENT.name} has asked for it before"
+
+
+def test_right_that_is_wanted_of_the_second_one_is_that_of_the_operation(world):
+    """To approve it and to deny it: another operation may need another right."""
+    operations: list[str] = []
+
+    def right_of(operation: str) -> Action:
+        operations.append(operation)
+        return RIGHT
+
+    world.four_eyes.approve(world.ask_for().id, right_of, BOB)
+    world.four_eyes.deny(world.ask_for().id, right_of, BOB)
+    assert operations == [OPERATION, OPERATION]
