@@ -67,7 +67,7 @@ def test_ca_that_stays_withheld_is_let_go_by_no_message(monkeypatch):
     monkeypatch.setattr(workers, "_IDS_AT_ONCE", 3)
     manager, worker, seen = object.__new__(WorkerProcess), object.__new__(_Worker), []
     worker._server = SimpleNamespace(forget=lambda: None)
-    worker._withheld, manager._withheld = {}, {}
+    worker._withheld, manager._withheld, manager.is_adopted = {}, {}, False
     worker._withhold = lambda ids, cause: seen.append((ids, cause))
     manager.tell = lambda message: worker._obey(None, json.loads(json.dumps(message)))
     many, fewer = frozenset(map(str, range(20))), frozenset(map(str, range(12, 25)))
@@ -78,6 +78,16 @@ def test_ca_that_stays_withheld_is_let_go_by_no_message(monkeypatch):
         assert all(before & after <= ids and cause == UNPROVED for ids, cause in seen)
         assert (seen[-1][0] if seen else before) == after
     assert worker._withheld == {BEHIND: {"1"}, UNPROVED: frozenset()}
+
+
+def test_adopted_worker_is_told_what_that_of_a_former_version_knows():
+    """It understood lists with `first` alone, and ended for any other word: nobody would have answered then."""
+    manager, messages = object.__new__(WorkerProcess), []
+    manager._withheld, manager.is_adopted, manager.tell = {}, True, messages.append
+    manager.withhold(frozenset({"1", "2"}), BEHIND)
+    manager.withhold(frozenset({"2", "3"}), BEHIND)
+    manager.withhold(frozenset(), BEHIND)
+    assert [(one["withhold"], one["first"]) for one in messages] == [(["1", "2"], False), (["3"], False)]
 
 
 def test_verdict_without_failure_lets_answer():

@@ -73,6 +73,7 @@ class WorkerProcess:
         self.opened = asyncio.Event()  # the channel: it was sent what it was told
         self.ended = asyncio.Event()
         self.stopping = False
+        self.is_adopted = False  # it may be of the version before an upgrade
         self.begun = asyncio.get_running_loop().time()
         self._changed = changed
         self._answer_sink = answer_sink
@@ -125,7 +126,7 @@ class WorkerProcess:
     ) -> WorkerProcess:
         """Go on with a worker that was started before this process became what it is."""
         worker = cls(handed.slot, handed.pid, socket.socket(fileno=handed.control), changed, answer_sink, damaged)
-        worker.loaded = handed.loaded
+        worker.loaded, worker.is_adopted = handed.loaded, True
         return worker
 
     def tell(self, message: Message) -> None:
@@ -138,14 +139,20 @@ class WorkerProcess:
     def withhold(self, authority_ids: frozenset[str], cause: str) -> None:
         """Have it answer tryLater for these CAs and for no others for that cause.
 
-        It is told what is otherwise than before, so that no CA is let go in between, and many cost little.
+        It is told what is otherwise than before, so that no CA is let go in between, and many cost little. One that is
+        adopted lets none go: it soon ends, and ends at once for a word that its version does not know.
         """
         before = self._withheld.get(cause, frozenset())
         self._withheld[cause] = authority_ids
-        for word, ids in (("withhold", authority_ids - before), ("release", before - authority_ids)):
-            in_order = sorted(ids)
-            for first in range(0, len(in_order), _IDS_AT_ONCE):
-                self.tell({word: in_order[first : first + _IDS_AT_ONCE], "cause": cause})
+        self._tell_of("withhold", authority_ids - before, cause)
+        if not self.is_adopted:
+            self._tell_of("release", before - authority_ids, cause)
+
+    def _tell_of(self, word: str, authority_ids: frozenset[str], cause: str) -> None:
+        ids = sorted(authority_ids)
+        for begin in range(0, len(ids), _IDS_AT_ONCE):
+            # `first` is for those adopted ones: it said whether these come in place of what was told before.
+            self.tell({word: ids[begin : begin + _IDS_AT_ONCE], "cause": cause, "first": False})
 
     async def ask_metrics(self, within_seconds: float) -> bool:
         """Have the worker send its snapshot; false when it did not within the time, or has ended."""
