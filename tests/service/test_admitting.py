@@ -207,7 +207,7 @@ def test_what_is_served_needs_no_second_look_and_what_left_it_does(look):
     look.admitting.serve(facts, {lab})
     look.admit()
     assert look.tracing.steps == []
-    look.admitting.serve({lab: facts[lab]._replace(epochs=())}, {"another CA"})
+    look.admitting.serve(facts, {"another CA"})
     look.admit()
     assert look.tracing.steps == [], "nothing changed of this one"
     look.admitting.serve({lab: facts[lab]._replace(epochs=())}, {lab})
