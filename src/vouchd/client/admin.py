@@ -22,6 +22,7 @@ from vouchd.signing.pkcs12 import read_key_file
 JSON = "application/json"
 MAX_ANSWER_BYTES = 1 << 30  # a CRL
 TIMEOUT_SECONDS = 120.0
+_OCTETS_A_SECOND = 1_000_000  # well below what a busy machine takes in of a CRL, checks and sorts
 _MAX_PKCS12_BYTES = 1 << 20
 
 
@@ -61,6 +62,7 @@ class AdminClient:
         connection = http.client.HTTPSConnection(self._host, self._port, timeout=TIMEOUT_SECONDS, context=self._tls)
         try:
             connection.request(method, where, body, {"Content-Type": media_type} if media_type else {})
+            await_answer(connection, len(body or b""))
             response = connection.getresponse()
             data = response.read(MAX_ANSWER_BYTES + 1)
         except (OSError, http.client.HTTPException) as error:
@@ -85,6 +87,16 @@ class AdminClient:
             )
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
         return ClientError(f"cannot ask {self._url}: {reason}", hint="is the agent port open, and the URL right?")
+
+
+def await_answer(connection: http.client.HTTPConnection, octets: int) -> None:
+    """Have the connection wait for its answer as long as it takes to do something with so many octets that were sent.
+
+    A CRL of ten million entries is taken in and answered from after two minutes on a busy machine; who gave up then
+    would call a CRL lost that was taken.
+    """
+    if connection.sock is not None:
+        connection.sock.settimeout(TIMEOUT_SECONDS + octets / _OCTETS_A_SECOND)
 
 
 def error_of(problem: bytes) -> VouchdError:

@@ -13,13 +13,12 @@ from pathlib import Path
 from struct import Struct
 from urllib.parse import SplitResult, quote_plus
 
-from vouchd.client.admin import client_tls
+from vouchd.client.admin import TIMEOUT_SECONDS, await_answer, client_tls
 from vouchd.client.transport import https_parts
 from vouchd.errors import ClientError, ConfigError, CRLRejected, CRLStale, RefusedForNow
 
 PATH = "/ocsp/agent/ocsp/addCRL"
 FORM = "application/x-www-form-urlencoded"
-TIMEOUT_SECONDS = 120.0  # a responder answers when the CRL is served
 MAX_ANSWER_BYTES = 1 << 16
 
 _MARKER = "CERTIFICATE REVOCATION LIST-----"  # the Certificate System's own, not that of PEM
@@ -70,6 +69,7 @@ class CRLPublisher:
             path = self._parts.path if self._parts.path not in {"", "/"} else PATH
             head = {"Content-Type": FORM, "Content-Length": str(form_octets(crl_der)), "Connection": "close"}
             connection.request("POST", path, form(crl_der), head)
+            await_answer(connection, len(crl_der))  # a responder answers when the CRL is served
             return connection.getresponse().read(MAX_ANSWER_BYTES)
         except (OSError, http.client.HTTPException) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
