@@ -115,6 +115,9 @@ class Admission:
                     await limited.read()
         except TimeoutError:
             raise web.HTTPRequestTimeout from None
+        except ConnectionError as error:  # no fault of ours, and nobody is left who would read of it
+            error.__traceback__ = None  # the body keeps the error, which would keep what was taken in of it
+            raise web.HTTPBadRequest(reason="broken off") from None
         return limited
 
 
