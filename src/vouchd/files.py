@@ -105,7 +105,7 @@ class Spool:
         with self._room():
             if self._file is None:
                 self._file = _nameless_file()
-                weakref.finalize(self, self._file.close)
+                weakref.finalize(self, _close, self._file)
                 self._file.write(self._octets)
                 self._octets.clear()
             self._file.write(octets)
@@ -139,6 +139,12 @@ class Spool:
             raise self._error(
                 f"no room for {MAX_BYTES} bytes and more: {problem.strerror or problem}", hint=_ROOM
             ) from problem
+
+
+def _close(file: BinaryIO) -> None:
+    """Close a file that nobody reads any more: what found no room in it need not find it now."""
+    with suppress(OSError):
+        file.close()
 
 
 def _nameless_file() -> BinaryIO:

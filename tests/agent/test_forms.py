@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import io
 import tempfile
 import weakref
 from contextlib import nullcontext, suppress
@@ -148,3 +150,27 @@ def test_upload_that_found_no_room_leaves_nothing_behind(monkeypatch):
     gone = weakref.ref(upload)
     del upload, raised
     assert gone() is None
+
+
+class FullDisk(io.BytesIO):
+    """A file on a disk without room, as its buffer makes it: what it could not write it tries again at its end."""
+
+    def write(self, _: object) -> int:
+        raise OSError(errno.ENOSPC, "no room")
+
+    def close(self) -> None:
+        super().close()
+        raise OSError(errno.ENOSPC, "no room")
+
+
+@pytest.mark.filterwarnings("error")
+def test_upload_that_finds_no_room_gives_back_what_it_has_at_once(monkeypatch):
+    """A full disk is not kept full, by what cannot be used, until the rest has come; and all that is said is said once."""
+    file = FullDisk()
+    monkeypatch.setattr(files, "_nameless_file", lambda: file)
+    upload = CRLUpload()
+    upload.add(b"\x30" * (files.MAX_BYTES + 1))
+    assert file.closed
+    upload.add(b"\x30")
+    with pytest.raises(StoreUnavailable, match="no room"):
+        _ = upload.crl

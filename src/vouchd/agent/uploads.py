@@ -5,7 +5,7 @@ from __future__ import annotations
 from vouchd.errors import StoreUnavailable
 from vouchd.files import Spool
 from vouchd.pkix.pem import CRL_LABELS
-from vouchd.pkix.textual import ObjectReader
+from vouchd.pkix.textual import Memory, ObjectReader
 
 
 class CRLUpload:
@@ -22,6 +22,7 @@ class CRLUpload:
                 self._reader.add(piece)
             except StoreUnavailable as error:
                 self._wrong = str(error), error.hint
+                self._reader = ObjectReader(CRL_LABELS, Memory())  # the room that it has is wanted elsewhere at once
 
     @property
     def crl(self) -> ObjectReader:
