@@ -31,6 +31,7 @@ from vouchd.core.records import member_record, read_concerned, read_facts, read_
 from vouchd.core.signer_facts import KeyringWord, read_word
 from vouchd.errors import ClientError, ConfigError, SigningError, StoreError
 from vouchd.files import read_file
+from vouchd.pkix.der import Buffer
 from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
@@ -202,7 +203,7 @@ class PeerClient:
             raise ClientError(f"{self._url}: document {sha256} came damaged")
         return bytes(data)
 
-    def add_crl(self, crl: bytes) -> None:
+    def add_crl(self, crl: Buffer) -> None:
         """Have the member take a CRL (DER) in."""
         with self._sent("POST", "/api/v1/crls", crl, "application/pkix-crl", _CRL_SECONDS) as response:
             self._bounded(response)
@@ -257,13 +258,13 @@ class PeerClient:
         self,
         method: str,
         path: str,
-        content: bytes | Callable[[bytes], Mapping[str, Any]],
+        content: Buffer | Callable[[bytes], Mapping[str, Any]],
         media_type: str,
         timeout_seconds: float,
     ) -> Iterator[http.client.HTTPResponse]:
         """The response to a request; `content` may be a JSON value that depends on the connection's channel binding."""
         with self._connected(timeout_seconds) as connection:
-            data = content if isinstance(content, bytes) else json.dumps(content(_binding(connection))).encode()
+            data = json.dumps(content(_binding(connection))).encode() if callable(content) else content
             headers = {"Content-Type": media_type} if data else {}
             connection.request(method, path, data or None, headers | self._proof(connection))
             response = connection.getresponse()

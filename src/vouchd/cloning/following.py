@@ -210,7 +210,7 @@ class ForwardedIngesting(Ingesting):
         """See Ingesting. Raises: also ClientError when the master cannot be asked; nothing was changed then."""
         arrival = Received.of(crl, origin, at)
         self._rights.allow(caller, Action.ADD_CRL, arrival.sha256)
-        self._connect_master().add_crl(bytes(arrival.crl))
+        self._connect_master().add_crl(arrival.crl)
         self._following.catch_up()
         return self._epochs(arrival)
 
@@ -223,7 +223,7 @@ class ForwardedIngesting(Ingesting):
         for crl, origin in crls:
             try:
                 arrival = Received.of(crl, origin, at)
-                self._connect_master().add_crl(bytes(arrival.crl))
+                self._connect_master().add_crl(arrival.crl)
                 arrivals.append(arrival)
             except VouchdError as error:
                 arrivals.append(error)
