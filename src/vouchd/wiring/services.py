@@ -25,7 +25,7 @@ from vouchd.cloning.proof import MemberKey, member_keys
 from vouchd.cloning.registry import SecurityDomain
 from vouchd.cloning.set_renewal import SetRenewal
 from vouchd.cloning.signers import Signers
-from vouchd.core.facts import Member, User
+from vouchd.core.facts import Member
 from vouchd.core.policy import AnswerRecords
 from vouchd.core.ports import Clock, Store
 from vouchd.core.status import ServingState
@@ -174,11 +174,7 @@ def _services(layout: Layout, settings: Settings, in_use: CertificatesInUse, sto
     permission = Permission(traffic)
     admitting = Admitting(lambda: read_served(layout.index), clock, open_tracing(settings))
     indexing = Indexing(store, IndexFolder(layout.index), admitting)
-
-    def everyone() -> tuple[User, ...]:
-        return with_members(store.users(), store.members())
-
-    known = KnownUsers(everyone, layout.known_users, audit)
+    known = KnownUsers(lambda: with_members(store.users(), store.members()), layout.known_users, audit)
     users = Users(store, permission, traffic, known, settings.roles.exclusive, store.members)
     certificates = Certificates(layout, store, users, permission, audit, clock)
     membership = Membership(layout, in_use, store, clock)
