@@ -41,7 +41,7 @@ test: dev ## all tests but those of Dogtag; make test T=tests/core K=nonce runs 
 
 quick: $(VENV)/.dev ## the tests that start no process (before every commit); T and K as above, COVER=1 holds the coverage
 	@echo "all tests but those of processes, directory servers, browsers, foreign clients and Dogtag"
-	$(PYTEST) $(T) $(if $(K),-k "$(K)") -m "not (process or directory or browser or interop or dogtag)" --hypothesis-profile quick $(COVERAGE) --numprocesses $$(nproc) $(SHARED)
+	$(PYTEST) $(T) $(if $(K),-k "$(K)") -m "not (process or directory or browser or interop or dogtag)" --hypothesis-profile quick $(COVERAGE) --numprocesses $$(($$(nproc) * 3 / 2)) $(SHARED)
 
 test-dogtag: dev ## those against a real Dogtag, as root; it is kept below VOUCHD_DOGTAG_LAB (/var/tmp/vouchd-dogtag)
 	$(PYTEST) tests/dogtag $(if $(K),-k "$(K)")
