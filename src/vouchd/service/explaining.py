@@ -117,7 +117,7 @@ def explain(
 
     `key` (certs.key_id) is that of the CA's key that the certificate was issued by; empty: the CA's newest one.
     """
-    serving = next((candidate for candidate in state.authorities if candidate.authority.id == authority_id), None)
+    serving = state.by_id.get(authority_id)
     if serving is None:
         return _foreign(policy, signers.default, serial)
     revocations = SignerRevocations(signers.certificates, state.authorities)

@@ -86,7 +86,7 @@ def require_not_revoked(certificate: x509.Certificate, state: ServingState, poli
     issuer = issuer_of(certificate, (serving.authority for serving in state.authorities))
     if issuer is None:
         return "issuer not served"
-    serving = next(one for one in state.authorities if one.authority is issuer.authority)
+    serving = state.by_id[issuer.authority.id]
     try:
         decision = decide(_serving_stale(serving), certs.serial_octets(certificate), policy, at, issuer.key)
     except TryLater:
