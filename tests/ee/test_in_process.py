@@ -13,7 +13,7 @@ from tests.serving import entry, point, request_for, responder, serving, state
 from vouchd.audit.answer_records import AnsweredRecords
 from vouchd.core.policy import AnswerRecords
 from vouchd.ee.client_groups import ClientGroups
-from vouchd.ee.counting import Responding
+from vouchd.ee.counted_responder import Responding
 from vouchd.ee.in_process import MAX_WAITING, InProcessAnswers
 from vouchd.signing.software import SoftwareSigner
 

@@ -14,7 +14,7 @@ from tests.ee.ee_fakes import GOOD, INTERNAL, LATER, FakeResponder, connect, get
 from tests.ee.test_connection import answers, settle
 
 from vouchd.ee.client_groups import MAX_HOPS, ClientGroups
-from vouchd.ee.counting import MAX_LOSERS, OTHERS
+from vouchd.ee.counted_responder import MAX_LOSERS, OTHERS
 from vouchd.ee.signing_queue import TOGETHER, FairQueue, SigningQueue
 from vouchd.errors import SigningError
 from vouchd.service.assembling import Draft

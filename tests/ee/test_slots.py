@@ -6,7 +6,7 @@ import pytest
 from tests.ee.ee_fakes import AT, FakeResponder, FakeTurns, connect, make_server, post, until
 from tests.ee.test_connection import answers
 
-from vouchd.ee.renewal import HOTTEST
+from vouchd.ee.cache_renewal import HOTTEST
 from vouchd.ee.server import EEServer
 from vouchd.ee.slots import AHEAD_SECONDS
 from vouchd.service.terms import Answer

@@ -32,7 +32,7 @@ from vouchd.index.folder import IndexFolder
 from vouchd.index.manifest import load_manifest, read_served
 from vouchd.pkix.crl import read_header
 from vouchd.processes.publication import ManifestPublication
-from vouchd.processes.watching import Published
+from vouchd.processes.store_watch import Published
 from vouchd.service.admitting import Admitting
 from vouchd.service.authorities import Authorities
 from vouchd.service.indexing import Indexing

@@ -29,7 +29,7 @@ from vouchd.core.policy import AnswerRecords
 from vouchd.ee import getpath
 from vouchd.ee.cache import MAX_HEADS_BYTES, ResponseCache
 from vouchd.ee.client_groups import ClientGroups
-from vouchd.ee.counting import MAX_LOSERS
+from vouchd.ee.counted_responder import MAX_LOSERS
 from vouchd.ee.http_request import HTTPRequest, RequestReader
 from vouchd.ee.in_process import MAX_WAITING, InProcessAnswers
 from vouchd.errors import VouchdError

@@ -26,7 +26,7 @@ from vouchd.pkix.purposes import Validity
 from vouchd.processes.logs import set_up_logs
 from vouchd.processes.manager import run_manager
 from vouchd.processes.settings import ManagerSettings
-from vouchd.processes.watching import Published
+from vouchd.processes.store_watch import Published
 from vouchd.processes.worker import inherited, run_worker
 from vouchd.service.terms import Answer, Basis, Terms
 from vouchd.settings.tcp_ports import EEPort

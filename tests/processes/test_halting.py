@@ -13,10 +13,10 @@ from tests.processes.running import Instance, eventually
 
 from vouchd.errors import StoreUnavailable
 from vouchd.instance.selftests.results import SelfTestFile
-from vouchd.processes import workers
+from vouchd.processes import worker_process
 from vouchd.processes.halting import Verdict
 from vouchd.processes.worker import _Worker
-from vouchd.processes.workers import WorkerProcess
+from vouchd.processes.worker_process import WorkerProcess
 from vouchd.service.answering import BEHIND, UNPROVED
 from vouchd.service.selftests import SelfTestResult
 
@@ -64,7 +64,7 @@ class Court:
 
 def test_ca_that_stays_withheld_is_let_go_by_no_message(monkeypatch):
     """However many there are, and whatever they are withheld for, each message is about those that change alone."""
-    monkeypatch.setattr(workers, "_IDS_AT_ONCE", 3)
+    monkeypatch.setattr(worker_process, "_IDS_AT_ONCE", 3)
     manager, worker, seen = object.__new__(WorkerProcess), object.__new__(_Worker), []
     worker._server = SimpleNamespace(forget=lambda: None)
     worker._withheld, manager._withheld, manager.is_adopted = {}, {}, False

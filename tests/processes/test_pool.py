@@ -10,7 +10,7 @@ from tests.processes.running import gone
 
 from vouchd.processes import pool as pool_module
 from vouchd.processes.pool import WorkerPool
-from vouchd.processes.workers import DESCRIPTORS, WorkerProcess
+from vouchd.processes.worker_process import DESCRIPTORS, WorkerProcess
 from vouchd.sockets import bind_slots, listen
 
 pytestmark = pytest.mark.process

@@ -18,7 +18,7 @@ from vouchd.index.folder import IndexFolder
 from vouchd.index.format import RevocationIndexFile
 from vouchd.index.manifest import MANIFEST, load_manifest
 from vouchd.processes.publication import LEAST_SECONDS, ManifestPublication, folds_at
-from vouchd.processes.watching import Published
+from vouchd.processes.store_watch import Published
 from vouchd.service.authorities import Authorities
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting

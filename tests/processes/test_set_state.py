@@ -12,7 +12,7 @@ from vouchd.cloning.peers import PeerState
 from vouchd.cloning.verdicts import Difference, Verification, VerifiedMember
 from vouchd.instance.report import InstanceReport, ReplicationReport, ServedPoint, ServerReport
 from vouchd.processes.set_state import OtherMembers
-from vouchd.processes.watching import Published
+from vouchd.processes.store_watch import Published
 
 OF_THE_SET = ("members", "behind", "clocks", "replication", "verification", "upkeep")
 

@@ -14,8 +14,8 @@ from vouchd.audit.answer_records import AnsweredRecords, given_answers
 from vouchd.audit.keeping import GivenAnswer
 from vouchd.core.ports import Clock
 from vouchd.ee.client_groups import ClientGroups, Network, is_allowed
+from vouchd.ee.counted_responder import CountedResponder, EECounters, Responding
 from vouchd.ee.counters import Snapshot, WorkerCounters
-from vouchd.ee.counting import CountedResponder, EECounters, Responding
 from vouchd.ee.port_state import SignerTurns
 from vouchd.ee.signing_threads import SigningThreads
 from vouchd.errors import OCSPResponseStatus

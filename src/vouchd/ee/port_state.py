@@ -12,8 +12,8 @@ from vouchd.audit.answer_records import AnsweredRecords, Note
 from vouchd.core.policy import AnswerRecords
 from vouchd.ee.cache import ResponseCache
 from vouchd.ee.client_groups import ClientGroups, is_allowed
+from vouchd.ee.counted_responder import CountedResponder, EECounters, Responding
 from vouchd.ee.counters import Snapshot, WorkerCounters
-from vouchd.ee.counting import CountedResponder, EECounters, Responding
 from vouchd.ee.getpath import decode, prefixes, remainder
 from vouchd.ee.http_request import HTTPRequest
 from vouchd.ee.replies import Entry, Reply, Uncacheable, http_date, refusal

@@ -11,10 +11,10 @@ import socket
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from vouchd.ee.cache_renewal import Renewal
 from vouchd.ee.connection import EEConnection
 from vouchd.ee.counters import Snapshot
 from vouchd.ee.port_state import PortState
-from vouchd.ee.renewal import Renewal
 from vouchd.ee.slots import Slots
 from vouchd.sockets import BACKLOG
 

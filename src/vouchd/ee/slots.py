@@ -16,8 +16,8 @@ import asyncio
 import heapq
 from itertools import islice
 
+from vouchd.ee.cache_renewal import HOTTEST, PAUSE_SECONDS
 from vouchd.ee.port_state import PortState
-from vouchd.ee.renewal import HOTTEST, PAUSE_SECONDS
 from vouchd.ee.replies import Entry
 from vouchd.service.terms import Answer
 

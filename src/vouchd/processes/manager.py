@@ -33,10 +33,10 @@ from vouchd.processes.restarts import Restarts, handover_of
 from vouchd.processes.set_state import OtherMembers
 from vouchd.processes.settings import ManagerSettings
 from vouchd.processes.signals import Signals
+from vouchd.processes.store_watch import NOTIFIED_POLL_SECONDS, POLL_SECONDS, Publication, Published, StoreWatch
 from vouchd.processes.supervisor import Supervisor, passed_sockets
 from vouchd.processes.upkeep import Pulls, Upkeeping, warn_daily
-from vouchd.processes.watching import NOTIFIED_POLL_SECONDS, POLL_SECONDS, Publication, Published, StoreWatch
-from vouchd.processes.workers import WorkerProcess
+from vouchd.processes.worker_process import WorkerProcess
 from vouchd.service.pulling import Pulling
 from vouchd.threads import in_thread, tell
 

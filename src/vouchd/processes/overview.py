@@ -28,8 +28,8 @@ from vouchd.processes.pool import WorkerPool
 from vouchd.processes.restarts import Restarts
 from vouchd.processes.set_state import OtherMembers
 from vouchd.processes.settings import ManagerSettings
+from vouchd.processes.store_watch import Published, StoreWatch
 from vouchd.processes.upkeep import Pulls
-from vouchd.processes.watching import Published, StoreWatch
 from vouchd.service.pulling import SourceState, Validator
 
 

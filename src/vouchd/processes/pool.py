@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from vouchd.ee.counters import Snapshot, ended, merge
 from vouchd.errors import LifecycleError
 from vouchd.instance.report import WorkerReport
-from vouchd.processes.workers import Answered, Damaged, WorkerProcess, ignore, overlook
+from vouchd.processes.worker_process import Answered, Damaged, WorkerProcess, ignore, overlook
 from vouchd.service.answering import BEHIND, UNPROVED
 
 _log = logging.getLogger(__name__)

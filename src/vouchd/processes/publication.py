@@ -19,7 +19,7 @@ from vouchd.index.layers import LayeredIndex
 from vouchd.index.manifest import Difference, Manifest, ManifestWriter
 from vouchd.index.serving import OpenIndexes
 from vouchd.instance.report import HeldCRL, ServedPoint, UncoveredCA
-from vouchd.processes.watching import Published
+from vouchd.processes.store_watch import Published
 from vouchd.service.cover import cover_notice
 from vouchd.service.indexing import Indexing, ServingFacts
 from vouchd.service.tracing import NO_TRACING, Tracing, WorkersTrace
@@ -34,7 +34,7 @@ _NANOSECONDS = 10**9
 
 
 class ManifestPublication:
-    """Keeps the index folder in step with the store; implements `processes.watching.Publication`.
+    """Keeps the index folder in step with the store; implements `processes.store_watch.Publication`.
 
     The version counts on from the manifest on disk, also over restarts. `quiet` is entered to remove files: it gives
     True while nobody accepts a CRL and keeps it so until it is left. `behind` tells the ids of the CAs of which another

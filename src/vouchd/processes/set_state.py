@@ -8,8 +8,8 @@ from vouchd.cloning.peers import Peers, PeerState
 from vouchd.cloning.replication_watch import ReplicationWatch
 from vouchd.cloning.verdicts import Verification
 from vouchd.instance.report import MemberReport, ReplicationReport
+from vouchd.processes.store_watch import StoreWatch
 from vouchd.processes.upkeep import Upkeeping
-from vouchd.processes.watching import StoreWatch
 
 
 class OtherMembers:

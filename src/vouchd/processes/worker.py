@@ -29,7 +29,7 @@ from vouchd.ee.counters import Snapshot
 from vouchd.errors import LifecycleError, VouchdError
 from vouchd.processes.control import ControlChannel, Message
 from vouchd.processes.heap import give_back
-from vouchd.processes.workers import DESCRIPTORS
+from vouchd.processes.worker_process import DESCRIPTORS
 
 _log = logging.getLogger(__name__)
 

@@ -55,7 +55,7 @@ from vouchd.processes.manager import run_manager
 from vouchd.processes.publication import ManifestPublication
 from vouchd.processes.settings import ManagerSettings
 from vouchd.processes.upkeep import Upkeep
-from vouchd.processes.workers import SALT
+from vouchd.processes.worker_process import SALT
 from vouchd.service.explaining import Explanation, Signers, explain, silenced
 from vouchd.service.selftests import failures
 from vouchd.service.signer_choice import SignerCertificates
@@ -166,12 +166,8 @@ def _run(
     replication = replication_watch(layout, settings, services.store, clock)
     parts = FailingParts(checked, clock)
     works = (*works_for_the_set(services, members, replication, compare, seals), *keyring.works)
-    works += own_backups(layout, settings, clock)
     approvals = ApprovalWatch(services.store, clock)
-    if settings.four_eyes.operations and settings.refresh_seconds != CLONE_REFRESH_SECONDS:
-        works += (approvals.upkeep,)  # where they are decided
-    if any(key.token for key in keys.values()):
-        works += (Upkeep("tokens", _TOKENS_SECONDS, parts.tokens_changed),)
+    works += _own_works(services, approvals, parts)
     run_manager(
         replace(
             _manager_settings(layout, settings, keeping),
@@ -200,6 +196,17 @@ def _run(
         clock,
         _agent_part(services, publication, keeping, members, compare, keys, proof),
     )
+
+
+def _own_works(services: Services, approvals: ApprovalWatch, parts: FailingParts) -> tuple[Upkeep, ...]:
+    """What comes back for this instance, whether it is one of a set or not."""
+    settings = services.settings
+    works = own_backups(services.layout, settings, services.clock)
+    if settings.four_eyes.operations and settings.refresh_seconds != CLONE_REFRESH_SECONDS:
+        works += (approvals.upkeep,)  # where they are decided
+    if parts.token_reports():
+        works += (Upkeep("tokens", _TOKENS_SECONDS, parts.tokens_changed),)
+    return works
 
 
 def _prove(

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from vouchd.errors import StoreUnavailable
-from vouchd.processes.watching import Published, StoreWatch
+from vouchd.processes.store_watch import Published, StoreWatch
 
 
 class Publication:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.ee.ee_fakes import FakeResponder, connect, make_server, post, until
 
-from vouchd.ee.renewal import HOTTEST, SWEPT
+from vouchd.ee.cache_renewal import HOTTEST, SWEPT
 from vouchd.ee.server import EEServer
 from vouchd.service.terms import Basis
 
