@@ -31,6 +31,9 @@ _log = logging.getLogger(__name__)
 # When a client may ask again: at once is too soon for a missing CRL, and long for a queue that is full.
 RETRY_SECONDS = 30
 OVERLOADED_RETRY_SECONDS = 1
+# How many signed answers are written together at least, where one group of clients alone waits for signatures. Fewer
+# fit into a slice where a signature takes some hundred microseconds, and each writing wakes anew who waits.
+WRITTEN_TOGETHER = 8
 
 _SUCCESSFUL = OCSPResponseStatus.SUCCESSFUL
 _READING = (b"GET", b"HEAD")
@@ -152,6 +155,9 @@ class PortState:
         self.cache = ResponseCache(port.cache_bytes, port.cache_entries, self._prefixes)
         self.queue: SigningQueue[Asking] = SigningQueue(port.max_in_flight, self.answer_all)
         self.threads = SigningThreads(port.max_in_flight, threads)
+        self._signed: dict[bytes, tuple[Asking, Draft]] = {}  # what is to be written, and the signatures in that order
+        self._signatures: list[bytes] = []
+        self._repeated: list[tuple[bytes, Asking]] = []  # what another one of them asks as well
         self.groups = ClientGroups(port.ipv4_prefix, port.ipv6_prefix, port.trusted_proxies, salt)
         self.counters = EECounters(counters or WorkerCounters())
         self.records = records or AnsweredRecords(AnswerRecords.NONE, 1, lambda _: "", clients=False)
@@ -278,10 +284,11 @@ class PortState:
     def answer_all(self, clients: Iterable[Asking]) -> None:
         """Answer those whose turn has come: all is drafted, then all signed, then all given.
 
-        A processor that goes back and forth between these three takes longer for each of them.
+        A processor that goes back and forth between these three takes longer for each of them. So where the next ones
+        are of the same group what is signed waits for theirs, until it is some.
         """
         drafts: dict[bytes, tuple[Asking, Draft]] = {}
-        repeated: list[tuple[bytes, Asking]] = []  # what another one of them asks as well
+        signed, repeated = self._signed, self._repeated
         slow: list[SlowTurn] = []
         by_der, draft_of = self.cache.by_der, self._answering.draft
         second, begin = int(self.clock()), time.perf_counter()
@@ -289,7 +296,7 @@ class PortState:
             request_der = client.awaited
             if request_der is None:
                 continue
-            if request_der in drafts:
+            if request_der in drafts or request_der in signed:
                 repeated.append((request_der, client))
             elif request_der in by_der and (entry := self.cached(request_der)) is not None:
                 client.give(entry)
@@ -305,25 +312,33 @@ class PortState:
             self._sign_beside(slow)
         if drafts:
             self._sign_all(drafts, begin)
-        for request_der, client in repeated:
-            self.answer(request_der, client)
+        if not self.queue.goes_on or len(self._signatures) >= WRITTEN_TOGETHER:
+            self._give_signed()
 
     def _sign_all(self, drafts: dict[bytes, tuple[Asking, Draft]], begin: float) -> None:
-        """Sign what was begun to be drafted at that time of `perf_counter`, and give it."""
+        """Sign what was begun to be drafted at that time of `perf_counter`."""
         signatures = self._answering.signatures([draft for _, draft in drafts.values()])
         self.counters.worker.observe_signatures(time.perf_counter() - begin, len(drafts))
-        self.look()
-        if signatures is None:
-            for request_der, (client, draft) in drafts.items():
-                if draft.template.terms.basis.current:
-                    client.give(self._reply(request_der, self._answering.signed(draft)))
-                else:
-                    self.answer(request_der, client)
+        if signatures is not None:
+            self._signed |= drafts
+            self._signatures += signatures
             return
-        recorded, second, date = self.records.wanted, self.second, self.date
-        for (request_der, (client, draft)), signature in zip(drafts.items(), signatures, strict=True):
+        self.look()
+        for request_der, (client, draft) in drafts.items():
+            if draft.template.terms.basis.current:
+                client.give(self._reply(request_der, self._answering.signed(draft)))
+            else:
+                self.answer(request_der, client)
+
+    def _give_signed(self) -> None:
+        """Give what was signed, then answer who asks the same."""
+        signed, signatures, repeated = self._signed, self._signatures, self._repeated
+        self._signed, self._signatures, self._repeated = {}, [], []
+        self.look()
+        now, recorded, second, date = int(self.clock()), self.records.wanted, self.second, self.date
+        for (request_der, (client, draft)), signature in zip(signed.items(), signatures, strict=True):
             terms = draft.template.terms
-            if not terms.basis.current:  # other signers sign since it was drafted
+            if not terms.hold_at(now):  # since it was drafted it has ended, or other signers sign
                 self.answer(request_der, client)
             elif terms.cacheable or recorded:
                 client.give(self._reply(request_der, draft.signed_with(signature)))
@@ -332,6 +347,8 @@ class PortState:
                 frame.tally.made += 1
                 if not client.give_alone(frame.once(draft, signature, second, date)):
                     client.give(Uncacheable(draft.signed_with(signature).response_der))
+        for request_der, client in repeated:
+            self.answer(request_der, client)
 
     def _sign_beside(self, turns: Sequence[SlowTurn]) -> None:
         """Have threads that are free sign for some, as many together as is good; the others wait for a thread."""
@@ -389,8 +406,7 @@ class PortState:
             self.look()
             second = int(self.clock())
             for (turn, *same), answer in zip(lot, answers, strict=True):
-                terms = turn.draft.terms
-                if terms.basis.current and (terms.fresh_until is None or second <= terms.fresh_until):
+                if turn.draft.terms.hold_at(second):
                     turn.client.give(self._reply(turn.request_der, answer, each))
                 else:  # what it rests on has changed or ended meanwhile, or other signers sign
                     self.answer(turn.request_der, turn.client)

@@ -24,6 +24,8 @@ Why it is right.
   twice and at least half as many as the last time. A few slow signatures after quick ones hold the loop for a few of
   them, and twice as many in all until slices are right again. A slice in which other processes had the processor says
   little of signatures, and costs half of the turns of the next one: turns that come one by one cost more each.
+- While one group alone waits (`goes_on`) its answers may be written some at a time: the wait is for signatures of its
+  own. As soon as another one is there nothing waits but for the slice in which it was signed.
 - Who has many addresses in many networks has many shares. That is the limit of what can be told apart here.
 """
 
@@ -143,6 +145,7 @@ class SigningQueue(FairQueue[W]):
         super().__init__(limit)
         self._serve = serve
         self._is_due = False
+        self.goes_on = False  # all who are served now and all who wait still are of one group, and some do
         self._fit = 1  # turns in a slice, as of the last one
         self._loop: asyncio.AbstractEventLoop | None = None  # known once it runs
 
@@ -158,7 +161,9 @@ class SigningQueue(FairQueue[W]):
 
     def _turn(self) -> None:
         begin = perf_counter()
+        is_one = len(self._groups) == 1
         waiters = self.next_waiters(self._fit)
+        self.goes_on = is_one and bool(self._groups)
         self._serve(waiters)
         spent = perf_counter() - begin
         fit = int(len(waiters) * SLICE_SECONDS / spent) if spent > 0 else TOGETHER

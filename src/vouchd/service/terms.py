@@ -53,6 +53,10 @@ class Terms:
     basis: Basis = field(default_factory=Basis, compare=False)
     frame: Any = field(default=None, compare=False, repr=False)
 
+    def hold_at(self, second: int) -> bool:
+        """Whether an answer on these terms that was drafted before may be given in that second."""
+        return self.basis.current and (self.fresh_until is None or second <= self.fresh_until)
+
 
 class Answer:
     """One OCSPResponse: `parts` are its DER in pieces, so that whoever sends it joins them once with what goes before.
