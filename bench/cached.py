@@ -61,9 +61,10 @@ def beside_nginx(seconds: int, rounds: int) -> list[Figure]:
                 for _ in range(rounds):
                     for kind, results in runs.items():
                         before = cpu_seconds(pids[kind])
-                        rate, by_percent = wrk(ports[kind], scripts[f"{kind}{ee_vs_nginx.MANY}"], seconds, connections)
-                        used = (cpu_seconds(pids[kind]) - before) / (rate * seconds) * 1e6
-                        results.append((rate, used, by_percent.get(50, 0.0), by_percent.get(99, 0.0)))
+                        load = wrk(ports[kind], scripts[f"{kind}{ee_vs_nginx.MANY}"], seconds, connections)
+                        used = (cpu_seconds(pids[kind]) - before) / load.requests * 1e6
+                        p50, p99 = (load.latency_ms.get(percent, 0.0) for percent in (50, 99))
+                        results.append((load.rate, used, p50, p99))
                 made += _compared(runs, connections)
     return made
 
@@ -164,8 +165,8 @@ def while_crls_come(seconds: int, rounds: int) -> list[Figure]:
                 wrk(listener.getsockname()[1], script, 1, 16)
             for _ in range(rounds):
                 for listener, results in runs.items():
-                    rate, by_percent = wrk(listener.getsockname()[1], script, seconds, 16)
-                    results.append((rate, by_percent[99]))
+                    load = wrk(listener.getsockname()[1], script, seconds, 16)
+                    results.append((load.rate, load.latency_ms[99]))
     (quiet_rate, quiet_p99), (rate, p99) = (
         [statistics.median(column) for column in zip(*results, strict=True)] for results in runs.values()
     )

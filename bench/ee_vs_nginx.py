@@ -16,7 +16,6 @@ import asyncio
 import base64
 import multiprocessing
 import pathlib
-import re
 import shutil
 import socket
 import statistics
@@ -30,6 +29,7 @@ import uvloop
 from tests.ports import free_port
 
 from bench.processes import cpu_seconds
+from bench.signing import wrk
 from vouchd.core.facts import CertStatus
 from vouchd.ee.port_state import PortState
 from vouchd.ee.server import EEServer
@@ -133,15 +133,6 @@ def wait_for(port: int) -> None:
     raise SystemExit(f"nothing listens on port {port}")
 
 
-def wrk(port: int, script: pathlib.Path, seconds: int, connections: int) -> float:
-    """Requests a second."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), f"http://127.0.0.1:{port}/"]
-    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    if "Non-2xx" in out or "Socket errors" in out:
-        raise SystemExit(out)
-    return float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1])
-
-
 def prepare(root: pathlib.Path) -> dict[str, pathlib.Path]:
     """Static files for nginx and wrk scripts; one path and many."""
     (root / "www").mkdir()
@@ -210,9 +201,9 @@ class Series:
     def measure(self, seconds: int, connections: int) -> None:
         """One run of wrk."""
         before = cpu_seconds(self.pid)
-        rate = wrk(self.port, self.script, seconds, connections)
-        self.rates.append(rate)
-        self.cpu_us.append((cpu_seconds(self.pid) - before) / (rate * seconds) * 1e6)
+        load = wrk(self.port, self.script, seconds, connections)
+        self.rates.append(load.rate)
+        self.cpu_us.append((cpu_seconds(self.pid) - before) / load.requests * 1e6)
 
     def line(self, name: str) -> str:
         """One line without the ratio."""

@@ -181,10 +181,10 @@ def _round(made: Instance, module: Path, row: Row, load: signing.Load, seconds: 
     worker = made.report().workers[0].pid
     sessions = [session for launcher in _children(worker) for session in _children(launcher)]
     before = [sum(map(cpu_seconds, pids)) for pids in (sessions, [worker])]
-    through = signing.wrk(made.report().ee[1], load.script(), seconds, CONNECTIONS)[0]
+    through = signing.wrk(made.report().ee[1], load.script(), seconds, CONNECTIONS)
     after = [sum(map(cpu_seconds, pids)) for pids in (sessions, [worker])]
-    session, of_worker = ((late - early) / (through * seconds) * 1e6 for early, late in zip(before, after, strict=True))
-    return _Round(alone, through, signature * 1e6, session, of_worker)
+    session, of_worker = ((late - early) / through.requests * 1e6 for early, late in zip(before, after, strict=True))
+    return _Round(alone, through.rate, signature * 1e6, session, of_worker)
 
 
 def _children(pid: int) -> list[int]:

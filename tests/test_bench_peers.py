@@ -236,3 +236,9 @@ def test_latencies_of_wrk_are_milliseconds_whatever_their_unit():
     """wrk prints microseconds, milliseconds and, with a blank after the unit, seconds."""
     out = "  Latency Distribution\n     50%  884.90us\n     75%    1.00ms\n     99%    1.85s \n"
     assert signing.latencies(out) == pytest.approx({50: 0.8849, 99: 1850.0})
+
+
+def test_report_of_wrk_counts_what_it_asked_after_its_seconds_as_well():
+    """Processor time is divided by the answers that there were, not by a rate in the seconds that were wanted."""
+    out = "  810 requests in 3.16s, 0.91MB read\nRequests/sec:    256.45\nTransfer/sec:    293.20KB\n"
+    assert signing.report(out) == signing.WrkReport(256.45, 810, {})

@@ -112,15 +112,16 @@ def _answers(serving: Serving, site: Site, question: signing.Row, seconds: int, 
 def _load(serving: Serving, load: signing.Load, seconds: int) -> Answers:
     serving.refresh()
     before, begin = sum(map(cpu_seconds, serving.pids())), time.monotonic()
-    rate, percentiles = signing.wrk(
+    load_report = signing.wrk(
         serving.port, load.script(), seconds, signing.CONNECTIONS, serving.address, serving.inside, LONGEST_SECONDS
     )
     taken = sum(map(cpu_seconds, serving.pids())) - before
-    if not rate:
+    if not load_report.requests:
         raise Unavailable(
             f"it answers nothing to {signing.CONNECTIONS} connections in {time.monotonic() - begin:.0f} s"
         )
-    return Answers(rate, taken / (rate * seconds) * 1e6, percentiles.get(50, math.nan), percentiles.get(99, math.nan))
+    p50, p99 = (load_report.latency_ms.get(percent, math.nan) for percent in (50, 99))
+    return Answers(load_report.rate, taken / load_report.requests * 1e6, p50, p99)
 
 
 def summary(rounds: Sequence[Answers]) -> Answers:
