@@ -34,9 +34,9 @@ def figures(count: int) -> list[Figure]:
         manager = own_mib(made.report().pid)
         after = made.worker_private_mib()
         start = restart_seconds(made, serial)
-    name = f"{count:,} entries"
+    name, cpu = f"{count:,} entries", f"CPU of `vouchd crl add` {pushed.cpu_seconds:.1f} s"
     figures = [
-        Figure(f"CRL of {name}, push to answered by every worker", seconds, SECONDS[count], "s"),
+        Figure(f"CRL of {name}, push to answered by every worker", seconds, SECONDS[count], "s", cpu),
         Figure(f"CRL of {name}, the push's own memory", pushed.own_mib, OWN_MIB, "MiB", "mapped files not counted"),
         Figure(f"CRL of {name}, the manager's own memory", manager, OWN_MIB, "MiB", "mapped files not counted"),
         Figure(f"worker's own memory for {name}", after - before, PRIVATE_MIB, "MiB", f"{before:.1f} before"),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from vouchd.agent.certsystem.forms import parse_form
 from vouchd.client.publishing import _PIECE_OCTETS, form, form_octets
+from vouchd.files import mapped_copy
 
 MARKER = "CERTIFICATE REVOCATION LIST-----"
 
@@ -36,6 +37,15 @@ def test_form_longer_than_a_piece_is_that_of_the_library(more):
     crl = crl[: 2 * _PIECE_OCTETS + more]
     assert b"".join(form(crl)) == plainly(crl)
     assert form_octets(crl) == len(plainly(crl))
+
+
+def test_form_of_a_mapped_file_is_that_of_its_octets(tmp_path):
+    """A CRL that should not stand in memory is published from where it lies."""
+    crl = bytes(range(251)) * (2 * _PIECE_OCTETS // 251)
+    (tmp_path / "crl").write_bytes(crl)
+    mapped = mapped_copy(tmp_path / "crl", len(crl))
+    assert b"".join(form(mapped)) == plainly(crl)
+    assert form_octets(mapped) == len(plainly(crl))
 
 
 def test_form_with_every_sign_of_base64_is_read_as_it_was():

@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, quote_plus
 from vouchd.client.admin import TIMEOUT_SECONDS, await_answer, client_tls
 from vouchd.client.transport import https_parts
 from vouchd.errors import ClientError, ConfigError, CRLRejected, CRLStale, RefusedForNow
+from vouchd.pkix.der import Buffer
 
 PATH = "/ocsp/agent/ocsp/addCRL"
 FORM = "application/x-www-form-urlencoded"
@@ -53,8 +54,10 @@ class CRLPublisher:
         self._url, self._parts = url, _parts(url)
         self._tls = client_tls(certificate, key, trust, password)
 
-    def publish(self, crl_der: bytes) -> bool:
+    def publish(self, crl_der: Buffer) -> bool:
         """Hand it over; when this returns it was taken. False where the responder says it does not answer from it yet.
+
+        A large one may be a view of a mapped file: no copy of it is made as a whole.
 
         Raises: CRLStale, CRLRejected, RefusedForNow, ClientError.
         """
@@ -62,7 +65,7 @@ class CRLPublisher:
         _judge(answer, self._url)
         return UNSERVED not in answer.splitlines()
 
-    def _post(self, crl_der: bytes) -> bytes:
+    def _post(self, crl_der: Buffer) -> bytes:
         host, port = self._parts.hostname or "", self._parts.port
         connection = http.client.HTTPSConnection(host, port, timeout=TIMEOUT_SECONDS, context=self._tls)
         try:
@@ -88,7 +91,7 @@ def _parts(url: str) -> SplitResult:
     return parts
 
 
-def form(crl_der: bytes) -> Iterator[bytes]:
+def form(crl_der: Buffer) -> Iterator[bytes]:
     """The form that is posted, in pieces: the CRL in base64, lines of 76 characters between markers, urlencoded.
 
     What is encoded first is sent, and decoded, while the rest is encoded. The signs of base64 that a form escapes are
@@ -108,7 +111,7 @@ def form(crl_der: bytes) -> Iterator[bytes]:
     yield piece + _END
 
 
-def form_octets(crl_der: bytes) -> int:
+def form_octets(crl_der: Buffer) -> int:
     """How many octets the form has, which are announced before it is sent."""
     octets = len(_BEGIN) + len(_END)
     for text in _base64(crl_der):
@@ -117,7 +120,7 @@ def form_octets(crl_der: bytes) -> int:
     return octets
 
 
-def _base64(octets: bytes) -> Iterator[bytes]:
+def _base64(octets: Buffer) -> Iterator[bytes]:
     """Base64 in pieces of whole lines."""
     for begin in range(0, len(octets), _PIECE_OCTETS):
         yield base64.b64encode(octets[begin : begin + _PIECE_OCTETS])
