@@ -7,10 +7,12 @@ than the reference that is kept in the repository.
 from __future__ import annotations
 
 import argparse
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 
 from bench import (
     cached,
+    churn,
     cloning,
     commands,
     importing,
@@ -24,6 +26,7 @@ from bench import (
     publishing,
     short,
     signing,
+    standstill,
     switching,
     token,
 )
@@ -32,7 +35,7 @@ from bench.figures import Figure, machine, print_table
 # What `--only` chooses from; a row takes less than twenty seconds without `--big`.
 ROWS: dict[str, Callable[[argparse.Namespace], list[Figure]]] = {
     "cached": lambda options: cached.beside_nginx(options.seconds, options.rounds),
-    "churn": lambda options: cached.while_crls_come(options.seconds, options.rounds),
+    "churn": lambda options: churn.figures(options.seconds, options.rounds),
     "memory": lambda _: cached.in_memory(),
     "partitions": lambda _: partitions.figures(),
     "signed": lambda options: signing.figures(options.seconds, options.rounds),
@@ -42,6 +45,7 @@ ROWS: dict[str, Callable[[argparse.Namespace], list[Figure]]] = {
     "load": lambda options: _each(loading.figures, loading.SECONDS, options),
     "publish": lambda options: _each(publishing.figures, publishing.PUSH_SECONDS, options),
     "many": lambda options: _each(many_cas.figures, many_cas.CPU_MS, options),
+    "still": lambda options: _each(standstill.figures, standstill.MS, options),
     "judge": lambda _: judging.figures(),
     "clone": lambda _: cloning.figures(),
     "switch": lambda _: switching.figures(),
@@ -72,14 +76,20 @@ def main(words: Sequence[str] | None = None) -> int:
     print(machine(), flush=True)
     if options.short:
         return _short(keep=options.keep)
-    former, rows = kept.read(kept.LAST), []
+    former, rows, failures = kept.read(kept.LAST), list[Figure](), list[str]()
     try:
         for name in _chosen(options):
             print(f"measuring: {name}", flush=True)
-            rows += ROWS[name](options)
-    finally:  # where one fails, or somebody has seen enough, what was measured is not lost
+            try:
+                rows += ROWS[name](options)
+            except (Exception, SystemExit) as error:  # noqa: BLE001  whatever it is, the others are measured
+                failures.append(f"{name}: {error}")
+                traceback.print_exception(error)
+    finally:  # where somebody has seen enough, what was measured is not lost
         print_table(rows, former)
         kept.keep(kept.LAST, rows)
+    if failures:
+        raise SystemExit("\n".join(("these rows failed:", *failures)))
     return 0
 
 

@@ -1,8 +1,7 @@
-"""Cached answers of one EE worker: beside nginx with the same bytes, while CRLs of other CAs come, and their memory."""
+"""Cached answers of one EE worker: beside nginx with the same bytes, and their memory."""
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import multiprocessing
 import os
@@ -11,12 +10,9 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -32,7 +28,6 @@ from vouchd.core.facts import Authority, CRLRecord, Epoch, IssuingPointId
 from vouchd.core.policy import ResponsePolicy
 from vouchd.core.status import ServingAuthority, ServingPoint, ServingState
 from vouchd.ee.port_state import PortState
-from vouchd.ee.server import EEServer
 from vouchd.pkix.certs import authority_id
 from vouchd.pkix.reasons import RevocationEntry
 from vouchd.pkix.scope import Scope
@@ -41,8 +36,6 @@ from vouchd.settings.tcp_ports import EEPort
 from vouchd.signing.software import SoftwareSigner
 
 CONNECTIONS = (1, 16, 128)
-CAS = 1000
-CRLS_A_SECOND = 10
 KEPT = 20_000
 
 
@@ -122,16 +115,6 @@ class Worker:
         """What is served now."""
         return ServingState(self.version, tuple(self.serving))
 
-    def next_crl(self) -> ServingState:
-        """The state with a new CRL of another CA than that which is asked."""
-        self.version += 1
-        place = 1 + self.version % (len(self.serving) - 1)
-        old = self.serving[place]
-        points = tuple(replace(one, epoch=replace(one.epoch, sequence=self.version)) for one in old.points)
-        self.serving[place] = replace(old, points=points)
-        changed = frozenset((old.authority.id,))
-        return ServingState(self.version, tuple(self.serving), self.version - 1, changed)
-
     def requests(self, count: int) -> list[bytes]:
         """Requests for serials of the CA that is asked."""
         made = []
@@ -148,57 +131,6 @@ class Worker:
             )
             made.append(builder.build().public_bytes(Encoding.DER))
         return made
-
-
-def while_crls_come(seconds: int, rounds: int) -> list[Figure]:
-    """Cached answers of one CA while others have new CRLs, as far as the worker goes: what it loads is in memory."""
-    worker = Worker(CAS)
-    quiet, busy = (socket.create_server(("127.0.0.1", 0), backlog=1024) for _ in range(2))
-    runs: dict[socket.socket, list[tuple[float, float]]] = {quiet: [], busy: []}
-    with tempfile.TemporaryDirectory() as name:
-        script = Path(name) / "post.lua"
-        data = Path(name) / "requests"
-        data.write_text("".join(f"{request_der.hex()}\n" for request_der in worker.requests(ee_vs_nginx.MANY)))
-        script.write_text(ee_vs_nginx.LUA_POST % data)
-        with _worker(worker, quiet, 0), _worker(worker, busy, CRLS_A_SECOND):
-            for listener in runs:  # into the cache
-                wrk(listener.getsockname()[1], script, 1, 16)
-            for _ in range(rounds):
-                for listener, results in runs.items():
-                    load = wrk(listener.getsockname()[1], script, seconds, 16)
-                    results.append((load.rate, load.latency_ms[99]))
-    (quiet_rate, quiet_p99), (rate, p99) = (
-        [statistics.median(column) for column in zip(*results, strict=True)] for results in runs.values()
-    )
-    what = f"cached answers while {CRLS_A_SECOND} CRLs a second come of {CAS} other CAs"
-    detail = f"{rate:.0f}/s beside {quiet_rate:.0f}/s without; the worker alone, its states are in memory"
-    return [
-        Figure(f"{what}: rate", rate / quiet_rate, 0.9, "", detail, at_least=True),
-        Figure(f"{what}: p99", p99, 5.0, "ms", f"{quiet_p99:.2f} ms without"),
-    ]
-
-
-@contextmanager
-def _worker(worker: Worker, listener: socket.socket, crls_a_second: int) -> Iterator[None]:
-    """A process that answers, and takes over so many new states a second."""
-
-    async def run() -> None:
-        server = EEServer(PortState(worker.responder, EEPort()))
-        await server.start([listener])
-        while True:
-            await asyncio.sleep(1 / crls_a_second if crls_a_second else 3600)
-            for _ in worker.responder.replacing(worker.next_crl()):
-                await asyncio.sleep(0)
-            server.forget()
-
-    child = multiprocessing.get_context("fork").Process(target=lambda: uvloop.run(run()))
-    child.start()
-    try:
-        ee_vs_nginx.wait_for(listener.getsockname()[1])
-        yield
-    finally:
-        child.terminate()
-        child.join()
 
 
 def in_memory() -> list[Figure]:

@@ -67,3 +67,16 @@ def test_bench_shows_and_keeps_what_it_has_where_a_row_fails(two_rows, capsys):
     assert "measuring: one" in out
     assert "4.00 (-75%)" in out
     assert kept.read(kept.LAST) == {"first": 1.0}
+
+
+def test_bench_goes_on_after_a_row_that_fails_and_fails_in_the_end(two_rows, capsys):
+    """One that is broken does not hide the others, and is not overlooked."""
+
+    def fail(_):
+        raise ValueError("broken")
+
+    two_rows["one"] = fail
+    with pytest.raises(SystemExit, match="one: broken"):
+        command.main(["--peers"])
+    assert kept.read(kept.LAST) == {"theirs": 2.0}
+    assert "measuring: peers" in capsys.readouterr().out
