@@ -45,9 +45,13 @@ class Clones:
     folder: Path
 
     def run(self, *words: str) -> str:
-        """What a command prints."""
+        """What a command prints; where it fails the error has what it said."""
         command = [sys.executable, "-m", "vouchd.cli.main", *words]
-        return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=True).stdout
+        try:
+            return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=True).stdout
+        except subprocess.CalledProcessError as error:
+            error.add_note(error.stderr)
+            raise
 
     def port(self, name: str, kind: int) -> int:
         """A port of a member: 0 OCSP, 1 agents, 2 health, 3 LDAP, 4 LDAPS."""
