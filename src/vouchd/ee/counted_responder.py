@@ -108,13 +108,14 @@ class EECounters:
         self.sent_bytes = 0
         self.connections = 0  # accepted since start
         self.lost_turns: Counter[str] = Counter()  # by hash of the group of clients
-        self._tallies: dict[tuple[str, tuple[CertStatus, ...]], Tally] = {}
+        self._tallies: dict[tuple[CertStatus, ...], dict[str, Tally]] = {}  # then by the CA's id
 
     def frame(self, terms: Terms) -> Frame:
         """What goes around successful answers on these terms, and counts them."""
         frame: Frame | None = terms.frame
         if frame is None:
-            tally = self._tallies.setdefault((terms.authority_id, tuple(sorted(terms.cert_statuses))), Tally())
+            of_statuses = self._tallies.setdefault(tuple(sorted(terms.cert_statuses)), {})
+            tally = of_statuses.setdefault(terms.authority_id, Tally())
             frame = terms.frame = Frame(terms, tally)
         return frame
 
@@ -128,30 +129,40 @@ class EECounters:
         self.lost_turns[hashed if known else OTHERS] += 1
 
     def snapshot(self, gauges: Mapping[str, int]) -> Snapshot:
-        """All counters of the worker, in the shape of `ee.counters`."""
+        """All counters of the worker, in the shape of `ee.counters`.
+
+        The loop waits for it, and there may be tallies of ten thousand CAs: a few steps for each and no more.
+        """
         snapshot = self.worker.snapshot(gauges)
         counters = snapshot["counters"]
-        requests, sent_bytes = Counter(self.requests), self.sent_bytes
         answers, cert_statuses = Counter(counters["answers"]), Counter(counters["cert_statuses"])
-        by_authority = Counter(counters["by_authority"])
-        for (authority_id, statuses), tally in self._tallies.items():
-            hits = tally.gets + tally.posts + tally.parsed
-            total = hits + tally.made
-            counters["cache_hits"] += hits
-            counters["cache_misses"] += tally.made
-            sent_bytes += tally.sent_bytes
-            requests.update({"GET": tally.gets, "POST": tally.posts})
-            answers["successful"] += total
-            by_authority[authority_id] += total
-            cert_statuses.update({str(status): count * total for status, count in Counter(statuses).items()})
+        by_authority: dict[str, int] = counters["by_authority"]
+        gets = posts = parsed = made = 0
+        sent_bytes = self.sent_bytes
+        for statuses, tallies in self._tallies.items():
+            before = gets + posts + parsed + made
+            for authority_id, tally in tallies.items():
+                total = tally.gets + tally.posts + tally.parsed + tally.made
+                gets += tally.gets
+                posts += tally.posts
+                parsed += tally.parsed
+                made += tally.made
+                sent_bytes += tally.sent_bytes
+                by_authority[authority_id] = by_authority.get(authority_id, 0) + total
+            successes = gets + posts + parsed + made - before
+            answers["successful"] += successes
+            cert_statuses.update({str(status): count * successes for status, count in Counter(statuses).items()})
         by_authority.pop("", None)
+        counters["cache_hits"] += gets + posts + parsed
+        counters["cache_misses"] += made
+        requests = self.requests + Counter({"GET": gets, "POST": posts})
         counters.update(
-            by_authority=dict(+by_authority),
-            requests=dict(+requests),  # the plus drops zeros
+            by_authority={each: count for each, count in by_authority.items() if count},
+            requests=dict(requests),
             sent_bytes=sent_bytes,
             connections=self.connections,
             lost_turns=dict(self.lost_turns),
-            answers=dict(+answers),
+            answers=dict(+answers),  # the plus drops zeros
             cert_statuses=dict(+cert_statuses),
         )
         return snapshot
