@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from bench import (
     cached,
@@ -33,7 +33,7 @@ from bench import (
 from bench.figures import Figure, machine, print_table
 
 # What `--only` chooses from; a row takes less than twenty seconds without `--big`.
-ROWS: dict[str, Callable[[argparse.Namespace], list[Figure]]] = {
+ROWS: dict[str, Callable[[argparse.Namespace], Iterable[Figure]]] = {
     "cached": lambda options: cached.beside_nginx(options.seconds, options.rounds),
     "churn": lambda options: churn.figures(options.seconds, options.rounds),
     "memory": lambda _: cached.in_memory(),
@@ -54,10 +54,12 @@ ROWS: dict[str, Callable[[argparse.Namespace], list[Figure]]] = {
 }
 
 
-def _each(figures: Callable[[int], list[Figure]], sizes: Iterable[int], options: argparse.Namespace) -> list[Figure]:
+def _each(
+    figures: Callable[[int], list[Figure]], sizes: Iterable[int], options: argparse.Namespace
+) -> Iterator[Figure]:
     """The figures of the smallest size; of every one with `--big`."""
-    chosen = sorted(sizes) if options.big else [min(sizes)]
-    return [figure for size in chosen for figure in figures(size)]
+    for size in sorted(sizes) if options.big else [min(sizes)]:
+        yield from figures(size)
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -81,7 +83,8 @@ def main(words: Sequence[str] | None = None) -> int:
         for name in _chosen(options):
             print(f"measuring: {name}", flush=True)
             try:
-                rows += ROWS[name](options)
+                for figure in ROWS[name](options):  # those of a size that was measured stay where a larger one fails
+                    rows.append(figure)
             except (Exception, SystemExit) as error:  # noqa: BLE001  whatever it is, the others are measured
                 failures.append(f"{name}: {error}")
                 traceback.print_exception(error)

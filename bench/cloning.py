@@ -77,8 +77,8 @@ def clones() -> Iterator[Clones]:
         host, address, _ = HOSTS["m"]
         made.run("create", "--instance", "m", "--ca", "ca", "--listen", address, "--hostname", host, *made.ports("m"))
         made.run("ca", "publish", "--to", "instance:m")
+        stack.callback(made.run, "stop", "--instance", "m")  # one that is late may run all the same
         made.run("start", "--instance", "m")
-        stack.callback(made.run, "stop", "--instance", "m")
         made.run("directory", "use", "--instance", "m", "--dir", "ds-m", "--password-file", "ds-m/manager.password")
         _clone(made)
         stack.callback(made.run, "stop", "--instance", "c")

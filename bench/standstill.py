@@ -93,7 +93,7 @@ class Client:
         due = time.perf_counter()
         while not self._end.poll(max(due - time.perf_counter(), 0.0)):
             due = max(due + _EVERY_SECONDS, time.perf_counter())
-            begin, before = time.perf_counter(), queues.seconds()
+            before, begin = queues.seconds(), time.perf_counter()
             if not _ask(connection, self._question):
                 return begin
             clock, queued = time.perf_counter() - begin, queues.seconds() - before
@@ -160,7 +160,7 @@ def _is_worker(pid: int) -> bool:
 
 
 @contextmanager
-def asked(made: ManyCAs, port: int) -> Iterator[Answers]:
+def questioning(made: ManyCAs, port: int) -> Iterator[Answers]:
     """What a client waits while this is entered; to be read afterwards."""
     ours, theirs = multiprocessing.Pipe()
     answers = Answers()
@@ -190,11 +190,11 @@ def figures(count: int) -> list[Figure]:
         starting = _while_starting(made)
         pid, port = _at_work(made)
         with going_first(pid):
-            with asked(made, port) as quiet:
+            with questioning(made, port) as quiet:
                 time.sleep(SECONDS)
-            with arriving(made, next_crls(made), MOST_CRLS, None) as arrivals, asked(made, port) as busy:
+            with arriving(made, next_crls(made), MOST_CRLS, None) as arrivals, questioning(made, port) as busy:
                 time.sleep(SECONDS)
-            with asked(made, port) as restarting:
+            with questioning(made, port) as restarting:
                 timed_vouchd(made.root, "restart")
     how = f"{arrivals.count} in {arrivals.seconds:.0f} s"
     return [
@@ -233,7 +233,7 @@ def _while_starting(made: ManyCAs) -> Answers:
             report = lifecycle.status(made.layout).report
             if answers is None and report is not None and report.acknowledged:
                 stack.enter_context(going_first(report.pid))
-                answers = stack.enter_context(asked(made, report.ee[1]))
+                answers = stack.enter_context(questioning(made, report.ee[1]))
             time.sleep(_LOOK_SECONDS)
     if start.returncode or answers is None:
         raise SystemExit(f"the instance did not start: see {made.layout.log}")
