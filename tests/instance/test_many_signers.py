@@ -11,7 +11,8 @@ from tests import pki
 from vouchd.core.facts import Authority, AuthorityPolicy
 from vouchd.pkix import certs
 from vouchd.pkix.purposes import Issuers, chain_of
-from vouchd.service.signer_choice import SignerCertificates, candidates
+from vouchd.service.signer_certificates import SignerCertificates
+from vouchd.service.signer_choice import candidates
 from vouchd.signing import keys
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vouchd.pkix.memo import memo, shared
+from vouchd.pkix import memo as memory
+from vouchd.pkix.memo import memo, settle, shared
 
 
 @given(st.lists(st.integers(0, 5)))
@@ -23,6 +24,30 @@ def test_remembered_is_what_the_function_says(subjects):
         known = len(calls)
         assert double(subject) == 2 * subject
         assert len(calls) == known
+
+
+def test_after_a_start_nothing_of_it_is_remembered_and_then_little(monkeypatch):
+    """What thousands of CAs asked is let go; the same asked twice in a row is still worked out once."""
+    monkeypatch.setattr(memory, "_memories", [])
+    monkeypatch.setattr(memory, "_LITTLE", 2)
+    calls: list[tuple[int, bool]] = []
+
+    @memo(100)
+    def product(one: int, other: int, *, negative: bool = False) -> int:
+        calls.append((one, negative))
+        return -one * other if negative else one * other
+
+    def calculated() -> list[tuple[int, bool]]:
+        calls.clear()
+        assert [product(number, 2) for number in range(3) for _ in range(2)] == [0, 0, 2, 2, 4, 4]
+        assert product(1, 2, negative=True) == -2
+        return list(calls)
+
+    assert calculated() == [(0, False), (1, False), (2, False), (1, True)]
+    assert calculated() == []
+    settle()
+    assert calculated() == [(0, False), (1, False), (2, False), (1, True)]
+    assert calculated() == [(0, False), (1, False), (2, False), (1, True)]
 
 
 def test_equal_texts_are_one_object():

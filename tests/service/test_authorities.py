@@ -17,7 +17,7 @@ from vouchd.errors import ConfigError, NotFound, PermissionDenied, StoreUnavaila
 from vouchd.pkix.certs import authority_id
 from vouchd.service.authorities import Authorities, Fitness, KnownSigners, NewAuthority, fit_signer, signer_doubts
 from vouchd.service.permission import Permission
-from vouchd.service.signer_choice import SignerCertificates
+from vouchd.service.signer_certificates import SignerCertificates
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from vouchd.service.authorities import (
     signer_doubts,
 )
 from vouchd.service.permission import Permission
-from vouchd.service.signer_choice import SignerCertificates
+from vouchd.service.signer_certificates import SignerCertificates
 
 LAB = CA.create("Lab CA")
 RENEWED = CA.create("Lab CA", key=shared_key("EC", 5), not_before=NOW - DAY)

@@ -16,7 +16,7 @@ from vouchd.pkix.certs import authority_id
 from vouchd.pkix.reasons import Reason
 from vouchd.pkix.scope import Scope
 from vouchd.service.explaining import EffectivePolicy, Explanation, Signers, explain, explain_each
-from vouchd.service.signer_choice import SignerCertificates
+from vouchd.service.signer_certificates import SignerCertificates
 from vouchd.service.signer_revocations import SignerRevocations
 
 ONE = CA.create("CA one")

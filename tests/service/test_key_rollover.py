@@ -32,7 +32,7 @@ from vouchd.service.explaining import Signers, explain
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting
 from vouchd.service.permission import Permission
-from vouchd.service.signer_choice import SignerCertificates
+from vouchd.service.signer_certificates import SignerCertificates
 from vouchd.service.terms import Answer
 
 OLD = CA.create("Lab CA", key=shared_key("EC", 5))

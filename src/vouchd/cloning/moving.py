@@ -51,7 +51,7 @@ def _copy_authorities(facts: Facts, source: Store, target: Store) -> int:
             documents = {crl.sha256: source.document(crl.sha256) for crl in crls}
             target.commit_epoch(replace(epoch, sequence=1), documents)
             count += 1
-        elif known_epoch.index_name != epoch.index_name:
+        elif known_epoch.essence != epoch.essence:
             raise StoreConflict(
                 "the directory has another CRL of this CA already", hint="it is in use by another instance: clone that"
             )

@@ -204,7 +204,7 @@ class Peers:
 
     def _apart_for(self, member_id: str, point: IssuingPointId, theirs: Epoch | None, ours: Epoch | None) -> int:
         """For how long theirs has been older than ours (positive seconds), or newer (negative); 0: they are alike."""
-        alike = theirs is not None and ours is not None and theirs.index_name == ours.index_name
+        alike = theirs is not None and ours is not None and theirs.essence == ours.essence
         ahead = theirs is not None and is_newer(theirs, ours)
         for side in (False, True):
             if alike or side is not ahead:

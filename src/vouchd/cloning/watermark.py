@@ -50,7 +50,7 @@ class Watermark:
         self._known: dict[str, dict[str, tuple[Epoch, ...]]] = {}  # by source and the CA's id
         self._served: Epochs = {}
         self._since: dict[tuple[str, IssuingPointId], float] = {}
-        self._unsure: dict[str, frozenset[str]] = {}
+        self._unsure: dict[str, frozenset[tuple[str, str, str]]] = {}
         self._doubted: set[str] | None = None  # the CAs that have been served since all were doubted; None: none is
         self._sure: Callable[[], None] | None = None
 
@@ -164,13 +164,13 @@ class Watermark:
         now = self._now()
         return {point.authority_id for (_, point), since in self._since.items() if now - since >= seconds}
 
-    def _indexes(self, authority_id: str) -> frozenset[str]:
-        return frozenset(epoch.index_name for epoch in self._served.get(authority_id, ()))
+    def _indexes(self, authority_id: str) -> frozenset[tuple[str, str, str]]:
+        return frozenset(epoch.essence for epoch in self._served.get(authority_id, ()))
 
 
 def is_newer(epoch: Epoch, other: Epoch | None) -> bool:
     """Whether it is of a newer CRL than the other; None: there is none."""
-    return other is None or (epoch.index_name != other.index_name and order(epoch) > order(other))
+    return other is None or (epoch.essence != other.essence and order(epoch) > order(other))
 
 
 def of_authorities(epochs: Iterable[Epoch]) -> dict[str, tuple[Epoch, ...]]:

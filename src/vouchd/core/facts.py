@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cmp_to_key, lru_cache
+from functools import cmp_to_key
 from typing import Any, NamedTuple
 
 from vouchd.core.approval_facts import Approvals
@@ -133,7 +133,6 @@ class IndexNames(NamedTuple):
     changes: str = ""
 
 
-@lru_cache(maxsize=1 << 15)
 def _index_names(authority_id: str, base_sha256: str, delta_sha256: str) -> IndexNames:
     def stem(delta: str) -> str:
         return hashlib.sha256(f"{authority_id} {base_sha256} {delta}".encode()).hexdigest()[:40]
@@ -215,9 +214,13 @@ class Epoch:
 
     @property
     def index_names(self) -> IndexNames:
-        """Of its index files."""
-        delta = self.delta.sha256 if self.delta else ""
-        return _index_names(self.issuing_point.authority_id, self.base.sha256, delta)
+        """Of its index files; worked out each time, as those of ten thousand CAs are many octets and seldom wanted."""
+        return _index_names(*self.essence)
+
+    @property
+    def essence(self) -> tuple[str, str, str]:
+        """What its index is made of, the CA's id and the SHA-256 of its CRLs: equal where the index names are."""
+        return self.issuing_point.authority_id, self.base.sha256, self.delta.sha256 if self.delta else ""
 
 
 class AuthorityFacts(NamedTuple):
@@ -435,8 +438,11 @@ def compare_crls(one: CRLRecord, other: CRLRecord) -> int:
 
 
 def _compare(one: Epoch, other: Epoch) -> int:
-    by_name = (one.index_name > other.index_name) - (one.index_name < other.index_name)
-    return _compare_crls(one, other) or other.accepted_at - one.accepted_at or by_name
+    return _compare_crls(one, other) or other.accepted_at - one.accepted_at or _compare_names(one, other)
+
+
+def _compare_names(one: Epoch, other: Epoch) -> int:
+    return (one.index_name > other.index_name) - (one.index_name < other.index_name)
 
 
 _by_newness = cmp_to_key(_compare)

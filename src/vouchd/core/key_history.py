@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import lru_cache
 from typing import NamedTuple
 
 from cryptography import x509
@@ -100,7 +99,7 @@ def crl_issuers(authority: Authority, header: CRLHeader) -> tuple[bytes, ...]:
     return tuple(sorted(dict.fromkeys(named), key=lambda one: not has_key_id(one, header.authority_key_id)))
 
 
-@lru_cache(maxsize=1 << 12)
+@memo(1 << 12)
 def _signs_for_it_alone(certificate_der: bytes, of_ca: tuple[bytes, ...]) -> bool:
     certificate = certs.load_certificate(certificate_der)
     return not is_ca(certificate) and any(certs.is_issued_by(certificate, certs.load_certificate(one)) for one in of_ca)

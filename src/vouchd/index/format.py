@@ -95,7 +95,7 @@ class KeyedFile:
         if zlib.crc32(tail) != header.tail_crc:
             raise IndexFileError(f"{path}: the fence keys do not match their checksum", hint=HINT)
         fences = header.checksums_at - header.tail_at
-        self._fences = list(chain.from_iterable(Struct(f"{self._width}s").iter_unpack(tail[:fences])))
+        self._fences = tuple(chain.from_iterable(Struct(f"{self._width}s").iter_unpack(tail[:fences])))
         self._checksums = tail[fences:]
 
     def __len__(self) -> int:

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from struct import Struct
+from typing import Protocol
 
 from vouchd.errors import IndexFileError
 from vouchd.sockets import descriptor_limit
@@ -23,20 +25,31 @@ HINT = "remove the file; it is built again from the store"
 SMALL_OCTETS = 64 << 10  # a file below that is copied
 COPIED_OCTETS = 64 << 20  # of all copies in a process
 _MAPS_SHARE = 4  # maps may hold one descriptor in so many
+_IDENTITY = Struct("=QQqq")
 
 
-class FileIdentity(NamedTuple):
-    """What changes when a file is replaced, or written by ordinary means."""
+class FileIdentity(bytes):
+    """What changes when a file is replaced, or written by ordinary means: device, inode, size and time of change.
 
-    device: int
-    inode: int
-    size: int
-    changed_ns: int
+    As octets it is one object, where the numbers are four in a fifth, of each of ten thousand files.
+    """
 
-    @staticmethod
-    def of(status: os.stat_result) -> FileIdentity:
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> FileIdentity:
         """The identity in what the system says of a file."""
-        return FileIdentity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        return cls(_IDENTITY.pack(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
+
+    @property
+    def size(self) -> int:
+        """Octets of the file."""
+        return int(_IDENTITY.unpack(self)[2])
+
+    @property
+    def changed_ns(self) -> int:
+        """When it was changed, POSIX nanoseconds."""
+        return int(_IDENTITY.unpack(self)[3])
 
 
 class Octets(Protocol):
@@ -111,10 +124,10 @@ class CopiedOctets:
 class PositionedOctets:
     """Read when they are wanted, and no descriptor is kept meanwhile."""
 
-    __slots__ = ("_path", "identity")
+    __slots__ = ("_folder", "_name", "identity")
 
     def __init__(self, path: Path) -> None:
-        self._path = str(path)  # it takes a third of the memory
+        self._folder, self._name = sys.intern(str(path.parent)), path.name  # the folder is one for all files
         try:
             self.identity = FileIdentity.of(path.stat())
         except OSError as error:
@@ -122,16 +135,17 @@ class PositionedOctets:
 
     def window(self, begin: int, end: int) -> tuple[bytes | mmap.mmap, int]:
         """See Octets."""
+        path = f"{self._folder}/{self._name}"
         try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 octets = os.pread(descriptor, end - begin, begin)
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise _unreadable(self._path, error) from error
+            raise _unreadable(path, error) from error
         if len(octets) != end - begin:
-            raise IndexFileError(f"{self._path}: cut short", hint=HINT)
+            raise IndexFileError(f"{path}: cut short", hint=HINT)
         return octets, 0
 
 

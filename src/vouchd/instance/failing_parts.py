@@ -13,6 +13,7 @@ from vouchd.core.status import ServingAuthority, ServingState
 from vouchd.errors import IndexFileError
 from vouchd.instance.certificates.signers import Checked, life_for, token_pools
 from vouchd.instance.report import FailingPart, TokenReport
+from vouchd.service.signer_certificates import SignerCertificates
 from vouchd.service.signer_revocations import SignerRevocations, revocation
 
 _FOREVER = sys.maxsize
@@ -43,7 +44,7 @@ class FailingParts:
         self._looked_at = 0  # POSIX seconds
         self._known: dict[str, _Judgement] = {}
         self._failing: dict[str, FailingPart] = {}  # those of the CAs that are known
-        self._revocations = SignerRevocations({})
+        self._revocations = SignerRevocations(SignerCertificates({}))
         self._until = _FOREVER  # until none of those that do not fail comes to an end
         self._others: tuple[FailingPart, ...] | None = None  # what failed at the start and no CA tells of
         self._tokens: object = (frozenset(), set())  # the signers whose tokens cannot sign, and how each token did
@@ -134,7 +135,7 @@ class FailingParts:
         """Take the word of CAs on signers; whether every CA is to be judged anew."""
         if changed is None:
             certificates = {name: signer.certificate_der for name, signer in self._checked.signers.ready.items()}
-            self._revocations = SignerRevocations(certificates, present.values())
+            self._revocations = SignerRevocations(SignerCertificates(certificates), present.values())
             return True
         heard = [
             self._revocations.hear(present[each]) if each in present else self._revocations.forget(each)

@@ -239,7 +239,7 @@ def check_signer(signer: x509.Certificate, authority: x509.Certificate, at: int)
     return fitness
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@memo(_REMEMBERED)
 def signing_end_of(signer_der: bytes, certificates: tuple[bytes, ...], *, trusted: bool = False) -> int | None:
     """The last second in which a signer (DER) may answer for what these certificates (DER) of a CA have issued.
 
@@ -271,7 +271,7 @@ class _Unfit(NamedTuple):
     hint: str
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@memo(_REMEMBERED)
 def _judged(signer_der: bytes, authority_der: bytes) -> SignerFitness | _Unfit:
     """Judged once: a start asks of each signer of each CA many times, and each judgement verifies a signature."""
     signer, authority = load_certificate(signer_der), load_certificate(authority_der)

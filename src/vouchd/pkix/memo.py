@@ -1,35 +1,51 @@
-"""What a function said of octets is remembered: of each of ten thousand certificates the same is asked again and again.
+"""What a function said of octets is remembered: a start asks the same of each of ten thousand certificates many times.
 
 A dictionary, where `functools.lru_cache` takes 160 octets more for each entry; so all is dropped at once when there are
-too many, which is back with the next question of each.
+too many, which is back with the next question of each. Once a start is over (`settle`) little is remembered: what is
+asked then is of one CA, several times in a row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from functools import wraps
-from typing import TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-K = TypeVar("K", bound=Hashable)
+P = ParamSpec("P")
 V = TypeVar("V")
 
+_LITTLE = 1 << 10
+_MOST_TEXTS = 1 << 16
 
-def memo(most: int) -> Callable[[Callable[[K], V]], Callable[[K], V]]:
-    """A pure function of one argument with the results of at most so many arguments at hand."""
 
-    def remembering(function: Callable[[K], V]) -> Callable[[K], V]:
-        known: dict[K, V] = {}
+class _Memory(dict[Any, Any]):
+    """Results by their arguments, at most so many."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+
+
+_memories: list[_Memory] = []
+_texts = _Memory(_MOST_TEXTS)
+
+
+def memo(most: int) -> Callable[[Callable[P, V]], Callable[P, V]]:
+    """A pure function with the results of at most so many arguments at hand."""
+
+    def remembering(function: Callable[P, V]) -> Callable[P, V]:
+        known = _Memory(most)
+        _memories.append(known)
 
         @wraps(function)
-        def remembered(subject: K) -> V:
+        def remembered(*args: P.args, **kwargs: P.kwargs) -> V:
+            subject = args[0] if len(args) == 1 and not kwargs else (*args, *kwargs.values())
             try:
-                return known[subject]
+                return known[subject]  # type: ignore[no-any-return]
             except KeyError:
                 pass
-            value = function(subject)
-            if len(known) >= most:
-                known.clear()
-            known[subject] = value
+            value = function(*args, **kwargs)
+            _keep(known, subject, value)
             return value
 
         return remembered
@@ -37,7 +53,22 @@ def memo(most: int) -> Callable[[Callable[[K], V]], Callable[[K], V]]:
     return remembering
 
 
-@memo(1 << 16)
+def settle() -> None:
+    """Forget what was remembered for a start, and remember little from now on."""
+    for known in _memories:
+        known.clear()
+        known.most = min(known.most, _LITTLE)
+
+
 def shared(text: str) -> str:
     """One object for a text that stands in the facts again and again, of ten thousand CAs each."""
-    return text
+    known = _texts.get(text)
+    if known is None:
+        _keep(_texts, text, text)
+    return known or text
+
+
+def _keep(known: _Memory, subject: Any, value: Any) -> None:
+    if len(known) >= known.most:
+        known.clear()
+    known[subject] = value

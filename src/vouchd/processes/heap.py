@@ -5,8 +5,14 @@ from __future__ import annotations
 import ctypes
 from contextlib import suppress
 
+from vouchd.pkix.memo import settle
+
 
 def give_back() -> None:
-    """Let the system have the pages that the C library holds free between those in use; other libraries keep theirs."""
+    """Forget what it remembered, and let the system have the pages that the C library holds free between those in use.
+
+    Other libraries keep theirs.
+    """
+    settle()
     with suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -81,6 +81,7 @@ class _Instance:
         self._agent: AgentServer | None = None
         self._clock = clock
         self._report_due = asyncio.Event()
+        self._proved = asyncio.Event()  # all that the start has to prove
         self._hindrances: tuple[Hindrance, ...] = ()  # what keeps revocations from being answered, as it was said last
         self._signals = Signals()
         self._watch = StoreWatch(
@@ -313,6 +314,7 @@ class _Instance:
         else:
             await self._pool.completed()
         self._settings.settled()
+        await self._proved.wait()
         await in_thread(give_back)
 
     def _take_answers(self, answers: Sequence[GivenAnswer], lost: int) -> None:
@@ -323,6 +325,8 @@ class _Instance:
         """Hold what the workers answer from against what is known, for ever."""
         while True:
             self._withholding.look()
+            if self._settings.proof.is_over:
+                self._proved.set()
             await asyncio.sleep(_WATERMARK_SECONDS)
 
     async def _keep_alive(self) -> None:

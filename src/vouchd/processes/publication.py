@@ -151,7 +151,8 @@ class ManifestPublication:
         before, after = self._facts, dict(self._facts)
         for each in ids:
             if each in served:
-                after[each] = served[each]._replace(behind=each in marked)
+                facts, behind = served[each], each in marked
+                after[each] = facts if facts.behind is behind else facts._replace(behind=behind)
             else:
                 after.pop(each, None)
         reopened = frozenset(self._reopened) & after.keys()

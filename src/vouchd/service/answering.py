@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from itertools import chain
 
 from vouchd.core.key_history import pairs
 from vouchd.core.policy import NoncePolicy, RequestSignaturePolicy, ResponsePolicy, UnknownIssuerPolicy
@@ -24,15 +23,13 @@ from vouchd.core.times import Moment, Times
 from vouchd.errors import IndexFileError, MalformedRequest, RequestError, SignatureRequired, TryLater, Unauthorized
 from vouchd.pkix import certs
 from vouchd.pkix.ocsp import CertID, OCSPRequest, parse_request
-from vouchd.service.assembling import Draft, Template, choose_algorithm, prepare_signing
+from vouchd.service.assembling import Draft, Signing, Template, choose_algorithm, prepare_signing
+from vouchd.service.signer_certificates import SignerCertificates
 from vouchd.service.signer_choice import Issuer, SignerChoice
 from vouchd.service.signer_revocations import SignerRevocations
 from vouchd.service.statements import Statement, Statements, foreign_statement
 from vouchd.service.templates import Templates
 from vouchd.service.terms import Answer, Basis, Terms, error_answer
-
-# By each key of a CA and spelling of its name, digest and issuer hashes of CertIDs.
-IssuerHashes = tuple[tuple[str, tuple[tuple[str, bytes], ...]], ...]
 
 # Why a CA is withheld.
 BEHIND, UNPROVED = "behind", "unproved"
@@ -58,12 +55,11 @@ VerdictsByKey = dict[str, Verdicts]
 class _Standing:
     """A CA as it is answered for, with what is known of it as long as its state is served."""
 
-    __slots__ = ("_statements", "_verdicts", "basis", "former_update", "hashes", "newest_acceptance", "serving")
+    __slots__ = ("_statements", "_verdicts", "basis", "former_update", "newest_acceptance", "serving")
 
-    def __init__(self, serving: ServingAuthority, hashes: IssuerHashes, verdicts: VerdictsByKey | None) -> None:
+    def __init__(self, serving: ServingAuthority, verdicts: VerdictsByKey | None) -> None:
         self.serving = serving
         self._verdicts = verdicts  # None until it is asked for, as `_statements`: of many CAs few are
-        self.hashes = hashes
         self.newest_acceptance = max((point.epoch.accepted_at for point in serving.points), default=0)
         self.basis = Basis()
         self.former_update: int | None = None  # the latest that was said before to be thisUpdate, None: nothing was
@@ -115,13 +111,13 @@ class Responder:
         self._state = ServingState(-1, ())  # no state was made from it, so whatever comes is taken as a whole
         self._templates = Templates()
         self._standings: dict[str, _Standing] = {}  # by id of the CA
-        self._issuers: dict[tuple[str, bytes], Issuer] = {}
+        digests = [digest for digest in certs.DIGEST_FUNCTIONS if digest not in policy.reject_algorithms]
+        self._issuers: dict[str, dict[bytes, Issuer]] = {digest: {} for digest in digests}  # by their hashes in CertIDs
         self._is_contested = False  # two CAs have a name and a key in common
         self._of_several = Basis()  # of answers that speak of several CAs
         self._newest_acceptance: int | None = None  # of all CAs; None until it is wanted
         # By id of the CA: of the state that is about to be taken over.
         self._foreseen: dict[str, tuple[ServingAuthority, VerdictsByKey]] = {}
-        self._own: Counter[tuple[bytes, bytes]] = Counter()  # names and keys of the CAs
         self.sign_with(signers, default_signer)
         self.replace(state)
 
@@ -139,13 +135,18 @@ class Responder:
     def sign_with(self, signers: Mapping[str, Signer], default_signer: str) -> None:
         """Sign with these from now on; what was prepared with others is dropped."""
         self._signers = signers
-        signings = {name: prepare_signing(signer, self._policy, self._own) for name, signer in signers.items()}
-        certificates = {name: signer.certificate_der for name, signer in signers.items()}
-        servings = (standing.serving for standing in self._standings.values())
-        self._revocations = SignerRevocations(certificates, servings)
-        self._choice = SignerChoice(signings, default_signer, self._revocations)
+        self._own: Counter[str] = Counter()  # how many certificates of CAs have the name and the key of a signer
+        self._certificates = SignerCertificates({name: signer.certificate_der for name, signer in signers.items()})
+        servings = [standing.serving for standing in self._standings.values()]
+        self._revocations = SignerRevocations(self._certificates, servings)
+        self._choice = SignerChoice(self._certificates, self._prepare_signing, default_signer, self._revocations)
+        for serving in servings:
+            self._claim(serving, 1)
         self._templates.clear()
         self._end(self._standings)
+
+    def _prepare_signing(self, nickname: str) -> Signing:
+        return prepare_signing(self._signers[nickname], self._policy, own_key=self._own[nickname] > 0)
 
     def foresee(self, state: ServingState, at: int) -> None:
         """Work out what no serial changes of the CAs with many issuing points; may be called in another thread.
@@ -212,72 +213,67 @@ class Responder:
     def _serve(self, serving: ServingAuthority, former: _Standing | None) -> None:
         """Answer for a CA from this state."""
         authority_id = serving.authority.id
-        self._claim(serving, 1)
-        if former is not None:
-            self._claim(former.serving, -1)
-        if former is not None and former.serving.authority.certificates == serving.authority.certificates:
-            hashes = former.hashes
-        else:
-            hashes = self._issuer_hashes(serving)
-            self._withdraw(former.hashes if former is not None else (), authority_id)
+        if former is None or former.serving.authority.certificates != serving.authority.certificates:
+            self._claim(serving, 1)
+            if former is not None:
+                self._claim(former.serving, -1)
+                self._withdraw(former.serving)
         self._end((authority_id,))
         foreseen, verdicts = self._foreseen.get(authority_id, (None, None))
-        standing = _Standing(serving, hashes, verdicts if foreseen is serving else None)
+        standing = _Standing(serving, verdicts if foreseen is serving else None)
         if former is not None:
             standing.follow(former)
         self._standings[authority_id] = standing
         if self._revocations.hear(serving):  # a signer of its may answer for others, too
             self._end(self._standings)
-        for key, of_key in hashes:
-            one = Issuer(serving, key)
-            for issuer in of_key:
-                known = self._issuers.get(issuer)
-                self._is_contested |= known is not None and known.serving.authority.id != authority_id
-                self._issuers[issuer] = one
+        for digest, issuer_hash, one in self._named(serving):
+            known = self._issuers[digest].get(issuer_hash)
+            self._is_contested |= known is not None and known.serving.authority.id != authority_id
+            self._issuers[digest][issuer_hash] = one
 
     def _leave(self, authority_id: str) -> None:
         """Answer for that CA no more."""
-        self._claim(self._standings[authority_id].serving, -1)
+        serving = self._standings[authority_id].serving
+        self._claim(serving, -1)
         self._end(self._standings if self._revocations.forget(authority_id) else (authority_id,))
-        self._withdraw(self._standings.pop(authority_id).hashes, authority_id)
+        self._withdraw(serving)
+        del self._standings[authority_id]
 
-    def _withdraw(self, hashes: IssuerHashes, authority_id: str) -> None:
-        """Match no CertID of these with that CA any more."""
-        for issuer in chain.from_iterable(of_key for _, of_key in hashes):
-            known = self._issuers.get(issuer)
-            if known is not None and known.serving.authority.id == authority_id:
-                del self._issuers[issuer]
+    def _withdraw(self, serving: ServingAuthority) -> None:
+        """Match no CertID with that CA any more."""
+        for digest, issuer_hash, _ in self._named(serving):
+            known = self._issuers[digest].get(issuer_hash)
+            if known is not None and known.serving.authority.id == serving.authority.id:
+                del self._issuers[digest][issuer_hash]
 
     def _match_in_order(self) -> None:
         """Of CAs that have a name and a key in common, and are about to become one, the last one answers."""
         standings = [self._standings[serving.authority.id] for serving in self._state.authorities]
-        of_keys = [(Issuer(one.serving, key), of_key) for one in standings for key, of_key in one.hashes]
-        pairs = [(issuer, one) for one, of_key in of_keys for issuer in of_key]
-        issuers = dict(pairs)
+        every = [named for standing in standings for named in self._named(standing.serving)]
+        issuers: dict[str, dict[bytes, Issuer]] = {digest: {} for digest in self._issuers}
+        for digest, issuer_hash, one in every:
+            issuers[digest][issuer_hash] = one
         # What was said from one in whose place another one answers now counts no more.
-        self._end({one.serving.authority.id for issuer, one in pairs if issuers[issuer].serving is not one.serving})
-        self._issuers, self._is_contested = issuers, len(issuers) < len(pairs)
+        answering = [(one, issuers[digest][issuer_hash]) for digest, issuer_hash, one in every]
+        self._end({one.serving.authority.id for one, last in answering if last.serving is not one.serving})
+        self._issuers, self._is_contested = issuers, sum(map(len, issuers.values())) < len(every)
 
     def _claim(self, serving: ServingAuthority, count: int) -> None:
-        """Count the names and keys of a CA: a signer that is a CA of ours sends no certificate along."""
+        """Count the signers that have a name and a key of that CA: they send no certificate along."""
         for certificate in set(serving.authority.certificates):
-            name_and_key = certs.name_and_key(certificate)
-            was_own = self._own[name_and_key] > 0
-            self._own[name_and_key] += count
-            is_own = self._own[name_and_key] > 0
-            if not is_own:
-                del self._own[name_and_key]
-            if is_own is not was_own:
-                for name in self._choice.of_key(name_and_key):
-                    self._choice.renew(name, prepare_signing(self._signers[name], self._policy, self._own))
+            for name in self._certificates.of_key(certificate):
+                was_own = self._own[name] > 0
+                self._own[name] += count
+                if (self._own[name] > 0) is not was_own:
+                    self._choice.renew(name)
                     self._templates.clear()
 
-    def _issuer_hashes(self, serving: ServingAuthority) -> IssuerHashes:
-        digests = [digest for digest in certs.DIGEST_FUNCTIONS if digest not in self._policy.reject_algorithms]
-        return tuple(
-            (certs.key_id_of(key), tuple([(digest, certs.issuer_hash(name, key, digest)) for digest in digests]))
-            for name, key in pairs(serving.authority)
-        )
+    def _named(self, serving: ServingAuthority) -> Iterator[tuple[str, bytes, Issuer]]:
+        """Digest and issuer hashes of the CertIDs that name that CA, each with the key that they name."""
+        for name, key in pairs(serving.authority):
+            one = Issuer(serving, certs.key_id_of(key))
+            for digest in self._issuers:
+                yield digest, certs.issuer_hash(name, key, digest), one
 
     def _end(self, authority_ids: Iterable[str]) -> None:
         """What rests on the state of these CAs, or on that of several, counts no more."""
@@ -292,7 +288,7 @@ class Responder:
 
     def ca_label(self, cert_id: CertID) -> str:
         """The label of the CA of a CertID; of one that is not ours the hashes of its name and key (hex)."""
-        issuer = self._issuers.get((cert_id.digest or "", cert_id.issuer))
+        issuer = self._issuers.get(cert_id.digest or "", {}).get(cert_id.issuer)
         return issuer.serving.authority.label if issuer else cert_id.issuer.hex()
 
     def answer(self, request_der: bytes, at: int) -> Answer:
@@ -415,7 +411,7 @@ class Responder:
 
         Raises: Unauthorized.
         """
-        issuer = self._issuers.get((cert_id.digest or "", cert_id.issuer))
+        issuer = self._issuers.get(cert_id.digest or "", {}).get(cert_id.issuer)
         if issuer is None and self._policy.unknown_issuer is UnknownIssuerPolicy.UNAUTHORIZED:
             raise Unauthorized("not a CA that this responder answers for")
         return issuer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from vouchd.core.policy import ResponsePolicy
@@ -169,14 +169,13 @@ def _later(error: TokenUnavailable) -> Answer:
     return error_answer(TryLater(str(error), cause="token"))
 
 
-def prepare_signing(signer: Signer, policy: ResponsePolicy, own: Collection[tuple[bytes, bytes]]) -> Signing:
+def prepare_signing(signer: Signer, policy: ResponsePolicy, *, own_key: bool) -> Signing:
     """Prepare a signer; its certificate is sent along with its chain unless it is that of a CA, which clients have.
 
-    So they have a root, or do not trust it: it stays away unless the policy says otherwise. `own` are the names and
-    keys of the CAs (`certs.name_and_key`).
+    So they have a root, or do not trust it: it stays away unless the policy says otherwise. `own_key`: it has the name
+    and the key of a CA.
     """
     certificate = certs.load_certificate(signer.certificate_der)
-    own_key = certs.name_and_key(signer.certificate_der) in own
     return Signing(
         signer=signer,
         responder_id=responder_id(certificate, by_name=policy.by_name),

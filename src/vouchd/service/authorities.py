@@ -41,7 +41,7 @@ from vouchd.pkix.der import Buffer
 from vouchd.pkix.scope import COMPLETE_SCOPE
 from vouchd.service.effects import Effect, differences
 from vouchd.service.permission import Action, Permission
-from vouchd.service.signer_choice import SignerCertificates
+from vouchd.service.signer_certificates import SignerCertificates
 
 F = TypeVar("F", Epoch, QuarantinedCRL)
 

@@ -16,7 +16,8 @@ from vouchd.errors import TryLater
 from vouchd.pkix import certs
 from vouchd.pkix.reasons import RevocationEntry
 from vouchd.service.cover import cover_notice
-from vouchd.service.signer_choice import SignerCertificates, candidates, expiry
+from vouchd.service.signer_certificates import SignerCertificates
+from vouchd.service.signer_choice import candidates, expiry
 from vouchd.service.signer_revocations import SignerRevocations, revocation
 
 UNAUTHORIZED = "unauthorized"

@@ -255,7 +255,8 @@ class Indexing:
         served = dict(former.served) if former else {}
         for each in concerned - present.keys():
             served.pop(each, None)
-        served |= by_authority((facts.authority for facts in present.values()), epochs)
+        admissible = by_authority((facts.authority for facts in present.values()), epochs)
+        served |= {each: present[each] if facts == present[each] else facts for each, facts in admissible.items()}
         return ServingFacts(
             revision,
             stored,

@@ -10,15 +10,16 @@ Of several CAs in one request the first that may answer for all of them does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from vouchd.core.facts import Authority
 from vouchd.core.status import ServingAuthority
 from vouchd.errors import TryLater, Unauthorized
-from vouchd.pkix import certs, names
+from vouchd.pkix import certs
 from vouchd.pkix.signatures import ALGORITHMS
 from vouchd.service.assembling import Signing
+from vouchd.service.signer_certificates import SignerCertificates
 from vouchd.service.signer_revocations import SignerRevocations, revocation
 
 
@@ -30,48 +31,39 @@ class Issuer:
     key: str
 
 
-class SignerCertificates(dict[str, bytes]):
-    """The certificates (DER) of signers by nickname; the few that a CA may have certified are found by name."""
+class _Prepared(dict[str, Signing]):
+    def __init__(self, prepare: Callable[[str], Signing]) -> None:
+        super().__init__()
+        self._prepare = prepare
 
-    def __init__(self, certificates: Mapping[str, bytes]) -> None:
-        super().__init__(certificates)
-        self._by_name: dict[bytes, list[str]] = {}
-        for nickname, certificate_der in certificates.items():
-            certificate = certs.load_certificate(certificate_der)
-            for name_der in (certs.issuer_der(certificate), certs.subject_der(certificate)):
-                named = self._by_name.setdefault(names.canonical(name_der), [])
-                if named[-1:] != [nickname]:  # its issuer and its own name may be one
-                    named.append(nickname)
-
-    def near(self, authority: Authority) -> list[str]:
-        """The nicknames, in order, of those issued under the CA's name or of that name: no other can be fit for it."""
-        known = {names.canonical(certs.name_and_key(one)[0]) for one in authority.certificates}
-        return sorted({nickname for name in known for nickname in self._by_name.get(name, ())})
+    def __missing__(self, name: str) -> Signing:
+        signing = self[name] = self._prepare(name)
+        return signing
 
 
 class SignerChoice:
-    """Chooses among `signings` by nickname; the choice for a CA is kept until it is to be forgotten."""
+    """Chooses among signers (`certificates`: theirs); the choice for a CA is kept until it is to be forgotten.
 
-    def __init__(self, signings: dict[str, Signing], default: str, revocations: SignerRevocations) -> None:
-        self._signings = signings
+    Each of them is prepared by `prepare` when it is wanted first: of many, few are asked for.
+    """
+
+    def __init__(
+        self,
+        certificates: SignerCertificates,
+        prepare: Callable[[str], Signing],
+        default: str,
+        revocations: SignerRevocations,
+    ) -> None:
+        self._certificates = certificates
+        self._signings = _Prepared(prepare)
         self._default = default
         self._revocations = revocations
-        self._certificates = SignerCertificates(
-            {name: signing.signer.certificate_der for name, signing in signings.items()}
-        )
-        self._of_key: dict[tuple[bytes, bytes], list[str]] = {}
-        for name, certificate in self._certificates.items():
-            self._of_key.setdefault(certs.name_and_key(certificate), []).append(name)
         self._known: dict[str, dict[str, dict[str, int]]] = {}  # by id and key of the CA
         self._shortened: dict[tuple[str, int], Signing] = {}  # those whose CA ends before they do
 
-    def of_key(self, name_and_key: tuple[bytes, bytes]) -> list[str]:
-        """The signers with that name and key (`certs.name_and_key`)."""
-        return self._of_key.get(name_and_key, [])
-
-    def renew(self, name: str, signing: Signing) -> None:
-        """Sign with `signing` in place of what that signer was prepared as."""
-        self._signings[name] = signing
+    def renew(self, name: str) -> None:
+        """Prepare that signer anew."""
+        self._signings.pop(name, None)
         self._shortened = {key: one for key, one in self._shortened.items() if key[0] != name}
 
     def forget(self, authority_id: str) -> None:
@@ -105,7 +97,7 @@ class SignerChoice:
 
     def _of_nobody(self) -> dict[str, int]:
         """Where no CA of ours is concerned."""
-        if self._default not in self._signings:
+        if self._default not in self._certificates:
             raise TryLater("the default signer cannot sign", cause="no_signer")
         if self._revocations.is_revoked(self._default):
             raise revocation()
@@ -124,7 +116,7 @@ class SignerChoice:
             by_key[issuer.key] = known
         if not known:
             named = issuer.serving.authority.policy.signer or self._default
-            if named not in self._signings:
+            if named not in self._certificates:
                 raise TryLater("the signer of this CA cannot sign", cause="no_signer")
             raise TryLater("the signer may not answer for this CA", cause="unfit_signer")
         return known

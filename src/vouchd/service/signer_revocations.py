@@ -9,24 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from vouchd.core.key_history import name_of
 from vouchd.core.status import ServingAuthority, speaking
 from vouchd.errors import IndexFileError, TryLater
-from vouchd.pkix import certs, names
+from vouchd.pkix import certs
+from vouchd.service.signer_certificates import SignerCertificates
 
 _NONE: Final[Mapping[str, bool]] = {}
 
 
 class SignerRevocations:
-    """Which signers (`certificates`: theirs in DER, by nickname) are revoked, as far as their CAs were heard."""
+    """Which signers (`certificates`: theirs) are revoked, as far as their CAs were heard."""
 
-    def __init__(self, certificates: Mapping[str, bytes], authorities: Iterable[ServingAuthority] = ()) -> None:
-        self._of_issuer: dict[bytes, list[tuple[str, str, bytes]]] = {}  # nickname, key and serial
-        for nickname, certificate_der in certificates.items():
-            certificate = certs.load_certificate(certificate_der)
-            issuer = names.canonical(certs.issuer_der(certificate))
-            identity = nickname, certs.key_id(certificate_der), certs.serial_octets(certificate)
-            self._of_issuer.setdefault(issuer, []).append(identity)
+    def __init__(self, certificates: SignerCertificates, authorities: Iterable[ServingAuthority] = ()) -> None:
+        self._certificates = certificates
         # By the id of a CA, what it says against signers: true, or why that cannot be read.
         self._words: dict[str, Mapping[str, bool | IndexFileError]] = {}
         for serving in authorities:
@@ -55,16 +50,18 @@ class SignerRevocations:
         return former != words
 
     def _words_of(self, serving: ServingAuthority) -> Mapping[str, bool | IndexFileError]:
-        issued = self._of_issuer.get(names.canonical(name_of(serving.authority))) if self._of_issuer else None
+        issued = self._certificates.issued_by(serving.authority)
         if not issued:
             return _NONE
         # The CA's own key: its word on that is not in its own CRL.
         own = {certs.key_id(one) for one in serving.authority.certificates}
-        words = {name: _word(serving, serial) for name, key, serial in issued if key not in own}
+        certificates = {name: self._certificates[name] for name in issued}
+        words = {name: _word(serving, one) for name, one in certificates.items() if certs.key_id(one) not in own}
         return {name: word for name, word in words.items() if word}  # most say nothing against any
 
 
-def _word(serving: ServingAuthority, serial: bytes) -> bool | IndexFileError:
+def _word(serving: ServingAuthority, certificate_der: bytes) -> bool | IndexFileError:
+    serial = certs.serial_octets(certs.load_certificate(certificate_der))
     try:
         return any(
             point.index.find(serial) is not None for point in speaking(serving) if not point.scope.only_attribute

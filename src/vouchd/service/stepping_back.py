@@ -48,7 +48,7 @@ class SteppingBack:
         self._permission.allow(caller, Action.STEP_BACK, target)
         stored, admitting = self._store.epoch(point), self._indexing.admitting
         former = admitting.served.epoch(point) if admitting else None
-        if stored is None or former is None or former.index_name == stored.index_name:
+        if stored is None or former is None or former.essence == stored.essence:
             raise NotFound(
                 "the store has no other CRL than the one that is served", hint="vouchd status shows what is refused"
             )

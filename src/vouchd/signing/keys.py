@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from vouchd.errors import SigningError
 from vouchd.files import read_secret, write_new
+from vouchd.pkix.memo import memo
 from vouchd.pkix.signatures import ALGORITHMS
 from vouchd.signing.token.keys import TokenKey, Tokens
 from vouchd.signing.token.reference import is_reference, parse_reference, write_reference
@@ -99,7 +99,7 @@ def read_key(path: Path, password: str | None, tokens: Tokens | None = None) -> 
     return checked_key(key, str(path))
 
 
-@lru_cache(maxsize=_DECRYPTED)
+@memo(_DECRYPTED)
 def _decrypted(data: bytes, password: str | None) -> object:
     """The key in what was read of a file: decrypted once, however many parts of a start look at it."""
     load = load_pem_private_key if b"-----BEGIN" in data else load_der_private_key

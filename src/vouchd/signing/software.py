@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from vouchd.signing.token.keys import TokenKey, Tokens
 _Sign = Callable[[bytes], bytes]
 
 _QUICK_RSA_BITS = 2048
+_NONE: Mapping[str, _Sign] = {}
 
 
 class SoftwareSigner:
@@ -56,7 +57,7 @@ class SoftwareSigner:
         self._key = key
         self._is_slow = _is_slow(key)
         self._algorithms = _ordered(able, algorithm)
-        self._sign: dict[str, _Sign] = {}  # those that were wanted
+        self._sign: Mapping[str, _Sign] = _NONE  # those that were wanted
 
     @classmethod
     def load(
@@ -150,7 +151,8 @@ class SoftwareSigner:
         """What makes such signatures. Raises: SigningError."""
         if algorithm not in self._algorithms:
             raise SigningError(f"signer {self._nickname}: its key cannot make {algorithm}")
-        made = self._sign[algorithm] = _sign_with(self._key, algorithm)
+        made = _sign_with(self._key, algorithm)
+        self._sign = {**self._sign, algorithm: made}
         return made
 
 

@@ -24,7 +24,7 @@ from vouchd.instance.report import InstanceReport
 from vouchd.service.explaining import TRY_LATER, Explanation, Signers, explain
 from vouchd.service.indexing import Indexing
 from vouchd.service.pulling import SourceState
-from vouchd.service.signer_choice import SignerCertificates
+from vouchd.service.signer_certificates import SignerCertificates
 from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.reading import active_settings, read_settings

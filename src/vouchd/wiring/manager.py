@@ -58,7 +58,7 @@ from vouchd.processes.upkeep import Upkeep
 from vouchd.processes.worker_process import SALT
 from vouchd.service.explaining import Explanation, Signers, explain, silenced
 from vouchd.service.selftests import failures
-from vouchd.service.signer_choice import SignerCertificates
+from vouchd.service.signer_certificates import SignerCertificates
 from vouchd.settings import cs_cfg
 from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout

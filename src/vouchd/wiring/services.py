@@ -50,7 +50,7 @@ from vouchd.service.indexing import Indexing
 from vouchd.service.known_users import KnownUsers
 from vouchd.service.permission import Permission, local_caller
 from vouchd.service.selftests import SelfTests
-from vouchd.service.signer_choice import SignerCertificates
+from vouchd.service.signer_certificates import SignerCertificates
 from vouchd.service.users import Users, with_members
 from vouchd.settings.audit_log import AuditSettings
 from vouchd.settings.declared import Settings

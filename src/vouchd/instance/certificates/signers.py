@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -20,6 +20,7 @@ from vouchd.errors import ConfigError, SigningError, TokenUnavailable
 from vouchd.instance.certificates.places import AUDIT_SIGNING, SystemCertificate, numbered, system_certificates
 from vouchd.instance.certificates.tls import server_context
 from vouchd.pkix.certs import check_signer_of, load_certificate, not_before, signing_end_of
+from vouchd.pkix.memo import memo
 from vouchd.pkix.purposes import expiry_warning
 from vouchd.service.authorities import KnownSigners, signer_doubts
 from vouchd.settings.declared import Settings
@@ -120,7 +121,7 @@ class KeyMaterial:
             self.__dict__.pop(name, None)
 
 
-@lru_cache(maxsize=1 << 14)
+@memo(1 << 14)
 def life_for(signer_der: bytes, certificates: tuple[bytes, ...], *, trusted: bool = False) -> tuple[int, int]:
     """From when to when a signer may answer for the CA with these certificates; (0, -1): never."""
     end = signing_end_of(signer_der, certificates, trusted=trusted)

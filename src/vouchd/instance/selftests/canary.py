@@ -36,7 +36,7 @@ from vouchd.pkix.certs import (
 )
 from vouchd.service.answering import Responder
 from vouchd.service.explaining import Explanation, Signers, decide_each
-from vouchd.service.signer_choice import SignerCertificates
+from vouchd.service.signer_certificates import SignerCertificates
 
 _TIMEOUT_SECONDS = 5.0
 _DIGESTS = ("SHA-256", "SHA-1", *DIGEST_FUNCTIONS)

@@ -134,6 +134,11 @@ class StartProof:
         return f"not proved since the start: {failure}" if failure else "not proved yet since the start"
 
     @property
+    def is_over(self) -> bool:
+        """Whether all that was left is made."""
+        return not self._left
+
+    @property
     def done(self) -> int:
         """How many CAs have passed or failed by now."""
         return self.of - sum(key in self._left for key in self._cas)
@@ -162,6 +167,7 @@ class StartProof:
             except VouchdError as error:
                 _log.error("the results of the start's self tests are not kept: %s", error)
             self._conclude = _forgo  # it has all that was published at the start
+            self._cas = {key: each for key, each in self._cas.items() if key in self._failed}
             _log.info("the start is proved: %d CAs, %d of them did not pass", self.of, len(self._unproved))
         worth = not self._left or len(self._failed) > failed or self.done - self._shown >= self.of * _SHOWN_SHARE
         if worth:
