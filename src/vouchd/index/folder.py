@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -70,7 +71,7 @@ class IndexFolder:
         if self._whole.get(name) != seen:
             if not is_intact(path):
                 return False
-            self._whole[name] = seen
+            self._whole[sys.intern(name)] = seen  # as the open files have it
         return True
 
     def doubt(self, name: str) -> None:
