@@ -7,12 +7,15 @@ import json
 import shutil
 import socket
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.commands import run_python
 from tests.pki import serial_octets
 from tests.processes.running import DEADLINE_SECONDS
-from tests.whole.test_selftests import instance_made
+from tests.whole.test_selftests import Running, instance_made
 
 from vouchd.client.inquiry import question
 from vouchd.clock import SystemClock
@@ -20,28 +23,71 @@ from vouchd.instance.archive import extract, open_archive
 from vouchd.instance.backups import read_backup_record
 from vouchd.instance.lifecycle import status
 from vouchd.settings.layout import Layout
-from vouchd.settings.reading import read_settings
 from vouchd.stores.beliefs import Believed
-from vouchd.wiring.upkeep import own_backups
 
 pytestmark = pytest.mark.process
 PASSWORD = "correct horse battery"
 RECORDED, PIPELINED = 10_000, 50
+# A look of the instance at its own backups, at a time of a test's choice: in a process whose commands are forked.
+LOOK = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from vouchd.settings.layout import Layout
+from vouchd.settings.reading import read_settings
+from vouchd.wiring.upkeep import own_backups
+layout, at = Layout(Path(sys.argv[1])), int(sys.argv[2])
+(work,) = own_backups(layout, read_settings(layout), SimpleNamespace(now=lambda: at))
+work.work()
+"""
+
+
+@contextmanager
+def instance_of_fifty(folder: Path) -> Iterator[Running]:
+    """An instance with a CRL of fifty certificates, not started, and a password file."""
+    with instance_made(folder, range(1000, 1050)) as running:
+        write_password(folder, PASSWORD)
+        yield running
 
 
 @pytest.fixture
 def made(tmp_path):
-    """An instance with a CRL of fifty certificates, not started, and a password file."""
-    with instance_made(tmp_path, range(1000, 1050)) as running:
-        (tmp_path / "password").write_text(PASSWORD)
-        (tmp_path / "password").chmod(0o600)
+    """One of the test's own."""
+    with instance_of_fifty(tmp_path) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def backup(tmp_path_factory):
+    """One that runs, and its backup: tests only look at them."""
+    folder = tmp_path_factory.mktemp("running")
+    with instance_of_fifty(folder) as instance:
+        yield instance, backed_up(instance, folder)
+
+
+@pytest.fixture
+def running(backup) -> Running:
+    """That instance."""
+    return backup[0]
+
+
+@pytest.fixture
+def file(backup, tmp_path) -> Path:
+    """That backup, with its password beside it."""
+    write_password(tmp_path, PASSWORD)
+    return Path(shutil.copy(backup[1], tmp_path))
+
+
+def write_password(folder: Path, password: str) -> None:
+    """The file that commands read it from."""
+    path = folder / "password"
+    path.touch(0o600)
+    path.write_text(password)
 
 
 def backed_up(made, tmp_path) -> Path:
     """A backup of the instance, made while it runs."""
-    if status(made.layout).pid is None:
-        assert made.vouchd("start").returncode == 0
+    assert made.vouchd("start").returncode == 0
     out = tmp_path / "ocsp.backup"
     done = made.vouchd("backup", "--all", "--out", out, "--password-file", tmp_path / "password")
     assert done.returncode == 0, done.stderr
@@ -128,21 +174,19 @@ def test_restored_instance_answers_ten_thousand_recorded_requests_byte_for_byte(
         made.vouchd("stop", "--instance", folder)
 
 
-def test_backup_that_is_verified_gives_every_recorded_answer(made, tmp_path):
+def test_backup_that_is_verified_gives_every_recorded_answer(running, file, tmp_path):
     """All kinds of certificates were asked about, and the copy, which stands alone, answers each the same."""
-    file = backed_up(made, tmp_path)
     password = tmp_path / "password"
-    done = made.vouchd("restore", file, "--verify", "--password-file", password, "--json")
+    done = running.vouchd("restore", file, "--verify", "--password-file", password, "--json")
     assert done.returncode == 0, done.stderr
     shown = json.loads(done.stdout)
     assert shown["same"] == shown["answers"] > 40
     assert (shown["different"], shown["ended"]) == (0, 0)
-    assert made.query().returncode == 1, "the instance itself goes on"
+    assert running.query().returncode == 1, "the instance itself goes on"
 
 
-def test_backup_of_other_facts_than_answered_is_seen(made, tmp_path):
+def test_backup_of_other_facts_than_answered_is_seen(running, file, tmp_path):
     """Answers that the facts of the backup do not give are told by kind and CA, with exit code 76."""
-    file = backed_up(made, tmp_path)
 
     def other_answers(name: str, data: bytes):
         if name == "backup.json":
@@ -152,15 +196,14 @@ def test_backup_of_other_facts_than_answered_is_seen(made, tmp_path):
         yield name, data
 
     changed = rewritten(file, tmp_path / "changed.backup", other_answers)
-    done = made.vouchd("restore", changed, "--verify", "--password-file", tmp_path / "password")
+    done = running.vouchd("restore", changed, "--verify", "--password-file", tmp_path / "password")
     assert done.returncode == 76
     assert "1 answers are others" in done.stderr
 
 
 @pytest.mark.parametrize("fault", ["exchanged", "left out", "added", "cut off", "not a backup"])
-def test_backup_that_was_changed_is_refused_and_leaves_nothing(made, tmp_path, fault):
+def test_backup_that_was_changed_is_refused_and_leaves_nothing(running, file, tmp_path, fault):
     """Whatever was done to the file, nothing is made of it, and the error says what is wrong."""
-    file = backed_up(made, tmp_path)
     changed = tmp_path / "changed.backup"
 
     def change(name: str, data: bytes):
@@ -176,42 +219,40 @@ def test_backup_that_was_changed_is_refused_and_leaves_nothing(made, tmp_path, f
         changed.write_bytes(changed.read_bytes()[: changed.stat().st_size // 2])
     if fault == "not a backup":
         changed.write_bytes(b"x" * 2000)
-    done, folder = restored(made, tmp_path, changed)
+    done, folder = restored(running, tmp_path, changed)
     assert done.returncode == 78, done.stderr
     assert "Traceback" not in done.stderr
     assert not folder.exists()
     assert not list(tmp_path.glob(".again.*"))
 
 
-def test_backup_with_another_password_is_refused(made, tmp_path):
+def test_backup_with_another_password_is_refused(running, file, tmp_path):
     """Nothing is made without the password, and the file holds no key, password or administrator's file in clear."""
-    file = backed_up(made, tmp_path)
     data = file.read_bytes()
-    for secret in (made.layout.password_conf, *made.layout.alias.glob("*.key")):
+    for secret in (running.layout.password_conf, *running.layout.alias.glob("*.key")):
         assert secret.read_bytes()[:200] not in data
-    (tmp_path / "password").write_text("another one")
-    done, folder = restored(made, tmp_path, file)
+    write_password(tmp_path, "another one")
+    done, folder = restored(running, tmp_path, file)
     assert done.returncode == 70
     assert "the password is another one" in done.stderr
     assert not folder.exists()
 
 
-def test_backup_name_that_leads_out_of_the_folder_is_refused(made, tmp_path):
+def test_backup_name_that_leads_out_of_the_folder_is_refused(file, tmp_path):
     """A sealed table with such a name, from somebody who knows the password, writes nothing outside."""
-    opened = open_archive(backed_up(made, tmp_path), PASSWORD)
+    opened = open_archive(file, PASSWORD)
     target = Layout(tmp_path / "target")
     opened.secret["../planted"] = b"x"
     with pytest.raises(Exception, match="leads out of the instance's folder"):
-        extract(tmp_path / "ocsp.backup", opened, target)
+        extract(file, opened, target)
     assert not (tmp_path / "planted").exists()
 
 
-def test_restore_over_an_instance_is_refused(made, tmp_path):
+def test_restore_over_an_instance_is_refused(running, file, tmp_path):
     """What is there stays."""
-    file = backed_up(made, tmp_path)
-    done = made.vouchd("restore", file, "--password-file", tmp_path / "password")
+    done = running.vouchd("restore", file, "--password-file", tmp_path / "password")
     assert done.returncode == 73
-    assert status(made.layout).ready
+    assert status(running.layout).ready
 
 
 def test_restored_instance_starts_where_the_first_one_ended(made, tmp_path):
@@ -227,36 +268,29 @@ def test_restored_instance_starts_where_the_first_one_ended(made, tmp_path):
     assert made.vouchd("audit", "verify").returncode == 0
 
 
-class _Hand:
-    """A clock that stands where it is set."""
-
-    def __init__(self) -> None:
-        self.at = SystemClock().now()
-
-    def now(self) -> int:
-        return self.at
+def look(layout: Layout, at: int) -> None:
+    """What the instance does once a minute, at that time."""
+    done = run_python(LOOK, layout.root, at)
+    assert done.returncode == 0, done.stderr
 
 
-def test_instance_backs_itself_up_proves_it_and_keeps_the_newest(made, tmp_path):
+def test_instance_backs_itself_up_proves_it_and_keeps_the_newest(made):
     """One an interval, proved, under the password of password.conf; the oldest goes, and a failure is noted."""
-    layout, clock = made.layout, _Hand()
+    layout = made.layout
     with layout.cs_cfg.open("a") as settings:
         settings.write("vouchd.backup.intervalInSec=3600\nvouchd.backup.keep=1\n")
-    (work,) = own_backups(layout, read_settings(layout), clock)
-    work.work()
+    look(layout, SystemClock().now())
     failed = read_backup_record(layout.backups)
     assert "no password that backups are sealed with" in failed.error
     assert (failed.made_at, failed.proved_at) == (None, None)
     with layout.password_conf.open("a") as passwords:
         passwords.write(f"backup={PASSWORD}\n")
     assert made.vouchd("start").returncode == 0
-    clock.at = failed.tried_at + 3599
-    work.work()
+    look(layout, failed.tried_at + 3599)
     assert read_backup_record(layout.backups) == failed
     files = []
     for _ in range(2):
-        clock.at = read_backup_record(layout.backups).tried_at + 3600
-        work.work()
+        look(layout, read_backup_record(layout.backups).tried_at + 3600)
         record = read_backup_record(layout.backups)
         assert record.error == ""
         assert record.proved_at >= record.made_at == record.tried_at
