@@ -21,6 +21,7 @@ from cryptography import x509
 from cryptography.x509 import ocsp
 from tests.commands import run_vouchd
 from tests.faults.page import FaultTable
+from tests.images import Image
 from tests.laws.broken_site import FAULTS, LISTED, UNLISTED
 from tests.pki import CA, DAY, HOUR, Issued, shared_key
 from tests.serving import request_for
@@ -202,10 +203,10 @@ class Instance:
         assert not {one.ca for one in report.failing} - {*ways, ""}
 
 
-@pytest.fixture
-def instance(tmp_path) -> Iterator[Instance]:
+@pytest.fixture(scope="module")
+def pattern(tmp_path_factory) -> tuple[Instance, Image]:
     """A CA for each way, with a CRL and a signer of its own, beside the sound one; nothing runs."""
-    site = Site.make(tmp_path)
+    site = Site.make(tmp_path_factory.mktemp("pattern"))
     instance = Instance(site, {})
     files = ["--signer-key", "signer.key", "--signer-cert", "signer.pem", "--ca-cert", "ca.pem"]
     ports = ["--listen", "127.0.0.1", "--port", "0", "--health-port", "0", "--workers", "1"]
@@ -223,6 +224,20 @@ def instance(tmp_path) -> Iterator[Instance]:
     with instance.layout.cs_cfg.open("a") as file:
         file.write("\n".join(["", *lines, ""]))
     _register(instance, now)
+    return instance, Image.of(site.folder)
+
+
+@pytest.fixture
+def instance(pattern, tmp_path) -> Iterator[Instance]:
+    """A copy of that one."""
+    made, image = pattern
+    image.put(tmp_path)
+    alias = Layout(tmp_path / "vouchd").alias
+    signers = {
+        way: replace(signer, key=alias / f"{way}.key", certificate=alias / f"{way}.pem")
+        for way, signer in made.signers.items()
+    }
+    instance = Instance(replace(made.site, folder=tmp_path), signers)
     yield instance
     if running_pid(instance.layout.pid_file):
         assert instance.vouchd("stop").returncode == 0
