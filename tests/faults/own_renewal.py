@@ -1,4 +1,4 @@
-"""The renewal of a member's own certificate as a program that is killed: `python -m tests.faults.own_renewal NAME ROOT`.
+"""The renewal of a member's own certificate as a program that is killed: `main(NAME, ROOT)` in a process of its own.
 
 Before each of its steps once, on a copy of the instance at ROOT beside it, ROOT-0, ROOT-1 and so on; of the last copy it
 comes to its end. It prints how many there are. A step is what leaves something behind: a file that gets or loses its
@@ -94,7 +94,3 @@ def main(name: str, root: Path) -> None:
         if not os.WIFSIGNALED(status):
             sys.stdout.write(f"{step}\n")
             sys.exit(os.waitstatus_to_exitcode(status))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))

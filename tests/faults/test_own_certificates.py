@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from tests.commands import ROOT
+from tests.commands import ROOT, run_python
 from tests.faults.own_renewal import renew
 from tests.faults.page import FaultTable
 from tests.sites import Site
@@ -26,6 +24,7 @@ from vouchd.wiring import instance
 from vouchd.wiring import services as wiring
 
 TABLE = FaultTable.of("certificates that renew themselves")
+KILLED = "import sys\nfrom pathlib import Path\nfrom tests.faults import own_renewal\nown_renewal.main(sys.argv[1], Path(sys.argv[2]))"
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +77,8 @@ def test_renewal_killed_at_any_step_is_known_to_the_set_and_completed(due, tmp_p
     root = tmp_path / "killed"
     shutil.copytree(due.root, root)
     write_values(Layout(root), {f"vouchd.renewal.{name}.{key}": value for key, value in values.items()})
-    program = [sys.executable, "-m", "tests.faults.own_renewal", name, str(root)]
-    said = subprocess.run(program, cwd=ROOT, check=True, capture_output=True, text=True)
+    said = run_python(KILLED, name, root, cwd=ROOT)
+    assert said.returncode == 0, said.stderr
     count = int(said.stdout)
     assert count > 5
     first = in_use(due, name)
