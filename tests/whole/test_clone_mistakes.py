@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.commands import run_python
 from tests.directory.tls_port import tls_port
 from tests.ds389 import HOSTS, SUFFIX, identity
 from tests.pki import CA
@@ -85,11 +87,33 @@ MISTAKES = {
     "another member has that name and port": ("--host", "ds1.vouchd.test", "--agent-port", "{port}"),
     "the folder is there already": ("--instance", "m"),
 }
-CLOCKS = {"the clock here is more than 10 s ahead": "+12s", "the clock here is more than 10 s behind": "-12s"}
+CLOCKS = {"the clock here is more than 10 s ahead": 12, "the clock here is more than 10 s behind": -12}
 OF_THE_MASTER = "`refreshInSec` of the master is 0 or 21600"
 OF_THE_CLONE = "the clone that is cloned has another `refreshInSec` than 21600"  # tests/cloning/test_preflight.py
 
 OF_THE_TOKEN = "the token here is not that of the set"  # tests/whole/test_token_instance.py
+
+
+# The command with a clock that differs by so many seconds; the rest are its words.
+AT_ANOTHER_TIME = """
+import sys, time
+from vouchd.cli.main import main
+now, ahead = time.time, float(sys.argv[1])
+time.time = lambda: now() + ahead
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def at_another_time(site: CloneSet, seconds: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command after it ended, by a clock that is so much ahead of ours."""
+    return run_python(AT_ANOTHER_TIME, seconds, *arguments, cwd=site.folder)
+
+
+def refused_at(site: CloneSet, seconds: int) -> str:
+    """What `clone create` says when it refuses, by such a clock."""
+    done = at_another_time(site, seconds, *words(site))
+    assert done.returncode != 0, done.stdout
+    return done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +127,7 @@ def site(tmp_path_factory):
         made.stranger = f"ldaps://{CLONE}:{port}/{SUFFIX}"
         made.write("wrong.password", "another")
         made.write("wrong.token", "A" * 43)
-        made.run("domain", "token", "--instance", "m", "--out", "old.token", under=("faketime", "-f", "-2h"))
+        assert at_another_time(made, -7200, "domain", "token", "--instance", "m", "--out", "old.token").returncode == 0
         _damage(made)
         yield made
 
@@ -179,13 +203,13 @@ def _label(site: CloneSet, monkeypatch, selinux: Path) -> None:
 def test_clock_that_differs_is_told(site, mistake):
     """The command runs with another time than the master, by more than 10 s; nothing else is wrong."""
     before = state(site)
-    require_told(mistake, site.refused(*words(site), under=("faketime", "-f", CLOCKS[mistake])))
+    require_told(mistake, refused_at(site, CLOCKS[mistake]))
     assert state(site) == before
 
 
 def test_clock_that_differs_little_is_taken(site):
     """A few seconds are no reason to stop: the command gets as far as the directory server."""
-    require_told("no directory server answers there", site.refused(*words(site), under=("faketime", "-f", "+5s")))
+    require_told("no directory server answers there", refused_at(site, 5))
 
 
 def test_token_is_still_good_after_all_mistakes(site):
