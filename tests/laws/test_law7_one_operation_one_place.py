@@ -31,9 +31,12 @@ from vouchd.cli.main import main
 from vouchd.cli.reference import commands
 from vouchd.cloning.registry import token_digest
 from vouchd.core.approval_facts import Approval, Approvals, ApprovalState
+from vouchd.files import PRIVATE, replace_file
 from vouchd.instance.lifecycle import status
+from vouchd.instance.locking import config_lock
 from vouchd.instance.pidfile import running_pid
 from vouchd.pkix.crl import read_header
+from vouchd.settings import cs_cfg
 from vouchd.settings.layout import Layout
 from vouchd.wiring import services as wiring
 
@@ -212,8 +215,24 @@ def _forget(lab: Lab) -> None:
 
 CAROL = done("user", "add", "carol", "--group", "agents")
 NO_CAROL = done("user", "remove", "carol")
-SOURCE = done("source", "add", "root", "first.crl", "--paused")
-NO_SOURCE = done("source", "remove", "root")
+
+
+def _source(**lines: str) -> Callable[[Lab], object]:
+    """A source of these lines in CS.cfg, or none; written, for an instance restarts with each change by a verb."""
+
+    def write(lab: Lab) -> None:
+        with config_lock(lab.layout.config_lock):
+            config = cs_cfg.read(lab.layout.cs_cfg)
+            for key in [key for key in config.assignments if key.startswith("vouchd.source.root.")]:
+                config = config.without(key)
+            config = config.with_values({f"vouchd.source.root.{key}": value for key, value in lines.items()})
+            replace_file(lab.layout.cs_cfg, config.render().encode(), PRIVATE)
+
+    return write
+
+
+SOURCE = _source(url="first.crl", intervalInSec="3600", paused="true")
+NO_SOURCE = _source()
 CASES: dict[str, list[Case]] = {
     "vouchd restart": [Case(digits=True)],
     "vouchd status": [Case()],
