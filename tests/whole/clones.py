@@ -163,6 +163,14 @@ class CloneSet:
         files = ["--cert", str(alias / "admin.pem"), "--key", str(alias / "admin.key")]
         return [*files, "--password-file", self.write("admin.password", password)]
 
+    def administrator_s_keys(self, name: str = "m") -> Path:
+        """Key and certificate of that member's administrator in one file that needs no password."""
+        keys, layout = self.folder / "admin.pem", self.layout(name)
+        source = ["-in", str(layout.admin_pkcs12), "-passin", f"file:{layout.admin_password}"]
+        command = ["openssl", "pkcs12", *source, "-nodes", "-out", str(keys)]
+        subprocess.run(command, check=True, capture_output=True)
+        return keys
+
     def members(self, name: str) -> dict[str, bool]:
         """Whether each member is a clone, by id, as the registry at one of them has it."""
         with wiring.services(self.layout(name)) as services:

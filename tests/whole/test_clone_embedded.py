@@ -1,26 +1,23 @@
-"""A clone that keeps its facts in a file: made by one command, the same answers, taken away, made the master."""
+"""A clone that keeps its facts in a file: made by one command, the same answers, compared."""
 
 from __future__ import annotations
 
 import json
 import queue
-import shutil
 import signal
 import ssl
 import subprocess
 import threading
 import urllib.request
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from cryptography import x509
 from tests.commands import start_vouchd
 from tests.processes.running import eventually
-from tests.whole.clones import CloneSet, clone_set
+from tests.whole.clones import clone_set
 
 from vouchd.instance.configuration import write_values
-from vouchd.instance.pidfile import running_pid
 from vouchd.settings.reading import active_settings
 
 pytestmark = pytest.mark.process
@@ -32,14 +29,6 @@ def pair(tmp_path_factory):
     with clone_set(tmp_path_factory.mktemp("pair")) as made:
         made.make_prepared(running=True)
         made.run(*made.create("c"))
-        yield made
-
-
-@pytest.fixture
-def site(tmp_path):
-    """A running master that is ready to be pair."""
-    with clone_set(tmp_path) as made:
-        made.make_prepared()
         yield made
 
 
@@ -72,10 +61,16 @@ def test_another_client_gets_the_same_bytes_of_both(pair):
         assert openssl_answers(pair, "m", name) == openssl_answers(pair, "c", name)
 
 
+def start_anew(pair, member: str, **changed: str) -> None:
+    """That member, with these lines of CS.cfg: a restart costs more."""
+    pair.run("stop", "--instance", member)
+    write_values(pair.layout(member), changed)
+    pair.run("start", "--instance", member)
+
+
 def test_clone_whose_refresh_was_changed_by_hand_becomes_one_again(pair):
     """Another refreshInSec would mark it a master, which the registry knows better: it mends its own CS.cfg."""
-    write_values(pair.layout("c"), {"ocsp.store.defStore.refreshInSec": "300"})
-    pair.run("restart", "--instance", "c")
+    start_anew(pair, "c", **{"ocsp.store.defStore.refreshInSec": "300"})
     eventually(lambda: active_settings(pair.layout("c")).refresh_seconds == 21600, "it runs as a clone again")
     assert pair.setting("c", "ocsp.store.defStore.refreshInSec") == "21600"
     assert pair.members("c") == {pair.id_of("m"): False, pair.id_of("c"): True}
@@ -125,11 +120,8 @@ def until_told(lines, state: str) -> None:
 
 
 def tell_next_update(pair, *, present: bool) -> None:
-    """The clone tells nextUpdate, as the master does, or leaves it out; both compare themselves every second."""
-    often = {"vouchd.clone.verifyInSec": "1"}
-    for member, changed in (("m", often), ("c", often | {NEXT_UPDATE: str(present).lower()})):
-        if write_values(pair.layout(member), changed):
-            pair.run("restart", "--instance", member)
+    """The clone tells nextUpdate, as the master does, or leaves it out."""
+    start_anew(pair, "c", **{NEXT_UPDATE: str(present).lower()})
 
 
 def until_found(pair, state: str) -> None:
@@ -146,6 +138,8 @@ def metric(pair, name: str) -> float:
 def test_verify_tells_what_is_different_and_when_it_ends(pair):
     """Exit 0 for an equal set; 4 with CA, serial, field and level for another answer, and for a member that is away."""
     serial = x509.load_pem_x509_certificate((pair.folder / "good.crt").read_bytes()).serial_number
+    for name in ("m", "c"):  # a setting that they share, as its difference would be told
+        start_anew(pair, name, **{"vouchd.clone.verifyInSec": "1"})
     member = verified(pair)
     assert (member["member"], member["state"], member["told"]) == (pair.id_of("c"), "identical", [])
     assert member["asked"] == member["status"] == member["ResponseData"]
@@ -175,17 +169,9 @@ def test_verify_tells_what_is_different_and_when_it_ends(pair):
         until_told(lines, "identical")
 
 
-def administrator_s_keys(made: CloneSet) -> Path:
-    """Key and certificate of the master's administrator in one file that needs no password."""
-    keys, layout = made.folder / "admin.pem", made.layout("m")
-    away = ["openssl", "pkcs12", "-in", str(layout.admin_pkcs12), "-passin", f"file:{layout.admin_password}", "-nodes"]
-    subprocess.run([*away, "-out", str(keys)], check=True, capture_output=True)
-    return keys
-
-
 def test_verify_is_asked_for_over_the_port(pair):
     """An administrator away from the folders has a member compare itself with the others, and sees how that went."""
-    keys = administrator_s_keys(pair)
+    keys = pair.administrator_s_keys()
     place = ["--url", f"https://{pair.id_of('m')}", "--cert", str(keys), "--trust", "lab/ca.crt"]
     (member,) = pair.json("clone", "verify", "--sample", "1", *place)
     assert (member["member"], member["state"]) == (pair.id_of("c"), "identical")
@@ -228,100 +214,6 @@ def test_create_again_changes_nothing(pair):
     assert (pair.layout("c").cs_cfg.read_bytes(), pair.members("m")) == before
 
 
-def test_certificate_request_stops_and_goes_on(site):
-    """Without a CA at hand the command stops with the request, and goes on once the certificate is there."""
-    words = site.create("c")
-    without_ca = [word for word in words if word not in {"--ca", "lab"}]
-    said = site.refused(*without_ca)
-    assert "vouchd certs install sslserver" in said
-    request = next(site.layout("c").alias.glob("sslserver*.csr"))
-    site.run("ca", "issue", "--ca", "lab", "--csr", str(request), "--profile", "server", "--out", "tls.crt")
-    site.run("certs", "install", "sslserver", "tls.crt", "--instance", "c", "--no-restart")
-    site.run(*without_ca)
-    assert site.said("c", "bad") == site.said("m", "bad")
-
-
-def test_destroy_leaves_the_master_and_the_place(site):
-    """After destroy the registry knows the master alone, the folder is gone, and the place may be taken again."""
-    site.run(*site.create("c"))
-    site.run("clone", "destroy", "--instance", "c", "--remove")
-    assert site.members("m") == {site.id_of("m"): False}
-    assert not site.layout("c").root.exists()
-    assert site.says("m", "bad") == "revoked"
-    site.prepare()
-    site.run(*site.create("c"))
-    assert site.said("c", "bad") == site.said("m", "bad")
-
-
-def test_running_clone_is_destroyed_over_its_port(site):
-    """It leaves the set, answers who has ordered it, and stops; its folder stays."""
-    site.run(*site.create("c"))
-    keys, layout = administrator_s_keys(site), site.layout("c")
-    place = ["--url", f"https://{site.id_of('c')}", "--cert", str(keys), "--trust", "lab/ca.crt"]
-    assert "--remove takes a folder" in site.refused("clone", "destroy", "--remove", *place)
-    assert site.json("clone", "destroy", *place) == {"left": site.id_of("c"), "removed": None}
-    eventually(lambda: running_pid(layout.pid_file) is None, "the clone stops")
-    assert site.members("m") == {site.id_of("m"): False}
-    assert layout.cs_cfg.exists()
-
-
-def until_clone(site, name: str) -> None:
-    """The member takes itself for a clone, in its CS.cfg and in its registry."""
-    refresh = "ocsp.store.defStore.refreshInSec"
-    eventually(lambda: site.setting(name, refresh) == "21600", f"{name} marks itself a clone")
-    eventually(lambda: site.members(name).get(site.id_of(name)), f"{name} knows that it is a clone")
-
-
-def test_promote_moves_the_role(site):
-    """The clone becomes the master and the master a clone; refreshInSec says so on both, and CRLs flow the other way.
-
-    Not by the clone's own word: it takes an administrator's certificate. A CRL is taken as soon as the command ends.
-    """
-    site.run(*site.create("c"))
-    assert "administrator's own certificate" in site.refused("clone", "promote", "--instance", "c", "--force")
-    assert site.members("m") == site.members("c") == {site.id_of("m"): False, site.id_of("c"): True}
-    site.run("clone", "promote", "--instance", "c", *site.as_administrator())
-    for member in ("c", "m"):
-        site.publish(member)
-    until_clone(site, "m")
-    wanted = {site.id_of("m"): True, site.id_of("c"): False}
-    assert site.members("m") == site.members("c") == wanted
-    assert site.setting("c", "ocsp.store.defStore.refreshInSec") == "600"
-    site.revoke("good")
-    site.publish("c")
-    site.until_says("m", "good", "revoked")
-    assert site.said("c", "good") == site.said("m", "good")
-
-
-def test_master_hands_its_role_over_and_the_clone_takes_it_by_itself(site):
-    """On the master its own key is enough; nothing is done on the clone, which rises when it sees that it is appointed."""
-    site.run(*site.create("c"))
-    site.run("clone", "promote", site.id_of("c"), "--instance", "m")
-    until_clone(site, "m")
-    refresh = "ocsp.store.defStore.refreshInSec"
-    eventually(lambda: site.setting("c", refresh) == "600", "c marks itself the master")
-    eventually(lambda: site.members("c") == {site.id_of("m"): True, site.id_of("c"): False}, "c knows its role")
-    site.revoke("good")
-    site.publish("m")
-    site.until_says("c", "good", "revoked")
-
-
-def test_master_that_comes_back_takes_itself_for_a_clone(site):
-    """The role of a dead master moves only by force; back again it follows the new one, with the CRLs it has missed."""
-    site.run(*site.create("c"))
-    site.kill("m")
-    assert "--force" in site.refused("clone", "promote", "--instance", "c", *site.as_administrator())
-    assert site.members("c")[site.id_of("c")]
-    site.run("clone", "promote", "--instance", "c", "--force", *site.as_administrator())
-    assert not site.members("c")[site.id_of("c")]
-    site.revoke("good")
-    site.publish("c")
-    site.run("start", "--instance", "m")
-    until_clone(site, "m")
-    site.until_says("m", "good", "revoked")
-    assert site.members("m") == site.members("c")
-
-
 def test_second_clone_is_prepared_by_the_master(pair):
     """A clone without a directory sends the administrator to the master; the clone made there answers the same."""
     assert pair.id_of("m") in pair.refused(
@@ -332,27 +224,3 @@ def test_second_clone_is_prepared_by_the_master(pair):
     pair.run(*pair.create("d"))
     assert pair.said("d", "bad") == pair.said("m", "bad")
     assert pair.members("m") == {pair.id_of("m"): False, pair.id_of("c"): True, pair.id_of("d"): True}
-
-
-def test_clone_restored_from_an_old_backup_answers_when_it_has_caught_up(site):
-    """What it brings back says good; it is not said while the master, who knows better, has not been asked."""
-    site.run(*site.create("c"))
-    site.until_says("c", "good", "good")
-    files = ("--password-file", "keys.password")
-    site.run("backup", "--all", "--out", "old.backup", "--instance", "c", *files)
-    site.revoke("good")
-    site.publish("m")
-    site.until_says("c", "good", "revoked")
-    for name in ("c", "m"):
-        site.run("stop", "--instance", name)
-    shutil.rmtree(site.layout("c").root)
-    site.run("restore", "old.backup", "--instance", "c", *files)
-    site.run("start", "--instance", "c")
-    assert site.says("c", "good") == "try_later"
-    site.run("restart", "--instance", "c")
-    assert site.says("c", "good") == "try_later", "a restart makes nothing newer"
-    site.run("start", "--instance", "m")
-    answers = set()
-    eventually(lambda: answers.add(site.says("c", "good")) or "revoked" in answers, "it has caught up")
-    assert answers <= {"try_later", "revoked"}
-    eventually(lambda: not site.layout("c").restored.exists(), "nothing is doubted any more")
