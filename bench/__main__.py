@@ -55,7 +55,7 @@ ROWS: dict[str, Callable[[argparse.Namespace], Iterable[Figure]]] = {
 
 
 def _each(
-    figures: Callable[[int], list[Figure]], sizes: Iterable[int], options: argparse.Namespace
+    figures: Callable[[int], Iterable[Figure]], sizes: Iterable[int], options: argparse.Namespace
 ) -> Iterator[Figure]:
     """The figures of the smallest size; of every one with `--big`."""
     for size in sorted(sizes) if options.big else [min(sizes)]:
