@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from cryptography import x509
+from tests.commands import run_python
 from tests.ds389 import HOSTS, PASSWORD, SUFFIX, directories
 from tests.processes.running import eventually
 from tests.setup.person import Person, person, trust
@@ -21,7 +19,7 @@ pytestmark = [pytest.mark.process, pytest.mark.browser]
 
 KEYS = "the password of the keys"
 STATES = ["CertStatus=Good", "CertStatus=Revoked"]
-OCSP_CLIENT = [str(Path(sys.executable).with_name("OCSPClient"))]
+OCSP_CLIENT = "import sys\nfrom vouchd.cli.compat.ocspclient import main\nsys.exit(main())\n"
 
 
 class Hosts(CloneSet):
@@ -55,8 +53,9 @@ class Hosts(CloneSet):
         for certificate in ("good", "bad"):
             leaf = x509.load_pem_x509_certificate((self.folder / f"{certificate}.crt").read_bytes())
             words = ["-h", host, "-p", port, "-t", "/ocsp/ee/ocsp", "-c", str(self.folder / "lab/ca.crt")]
-            command = [*OCSP_CLIENT, *words, "--serial", str(leaf.serial_number)]
-            said.append(subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=True).stdout)
+            done = run_python(OCSP_CLIENT, *words, "--serial", leaf.serial_number, cwd=self.folder)
+            assert done.returncode == 0, done.stderr
+            said.append(done.stdout)
         return [lines.splitlines()[-1] for lines in said]
 
 

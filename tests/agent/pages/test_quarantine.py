@@ -43,18 +43,12 @@ def test_release_shows_what_it_changes_and_is_no_primary_button(site, tmp_path):
     prepare_home(tmp_path, site.file("ca/ca.crt"), site.file("vouchd/admin.p12"), site.file("vouchd/admin.password"))
     with chromium(tmp_path) as browser:
         browser.get(f"{site.url}/agent/authorities/{authority}")
-        browser.save_screenshot(str(tmp_path / "held.png"))
         browser.find_element(By.LINK_TEXT, "See what it changes, and release").click()
         eventually(lambda: "Leave it held back" in browser.page_source, "the page of the release")
-        browser.save_screenshot(str(tmp_path / "release.png"))
         page = browser.find_element(By.TAG_NAME, "main")
         assert "Newly revoked" in page.text
         (primary,) = page.find_elements(By.CSS_SELECTOR, ".button.primary")
         assert primary.text == "Leave it held back"
         page.find_element(By.XPATH, "//button[contains(., 'Release')]").click()
         eventually(lambda: "The CRL was released." in browser.page_source, "the page after the release")
-        browser.get(f"{site.url}/agent/service")
-        browser.save_screenshot(str(tmp_path / "service.png"))
-        browser.get(f"{site.url}/agent/audit")
-        browser.save_screenshot(str(tmp_path / "audit.png"))
     site.vouchd("ca", "set", authority, "--quarantine-percent", "default")

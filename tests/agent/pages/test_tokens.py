@@ -8,7 +8,8 @@ import pytest
 from selenium.webdriver.common.by import By
 from tests.agent.pages.browser import chromium, prepare_home
 from tests.agent.pages.conftest import AgentSite, create_instance, running
-from tests.agent.pages.test_browser import _CUT_OFF, _look_like, console, press, text
+from tests.agent.pages.looks import DESK, looks, require_fit
+from tests.agent.pages.test_browser import console, press, text
 from tests.processes.running import eventually
 from tests.softhsm import PIN, SoftHSM, meddling_module
 
@@ -69,7 +70,7 @@ def said(site, *words: str, url: bool = False, code: int = 0):
     return json.loads(site.vouchd("token", *words, *where, "--json", code=code))
 
 
-def test_token_is_tried_on_its_page_and_shows_what_failed(tokens, obedient, browser, tmp_path):
+def test_token_is_tried_on_its_page_and_shows_what_failed(tokens, obedient, browser):
     """State, sessions and keys at a glance; a trial says how long a signature takes; a failure stays with its time."""
     browser.get(f"{tokens.url}{PAGE}")
     shown = text(browser)
@@ -78,12 +79,7 @@ def test_token_is_tried_on_its_page_and_shows_what_failed(tokens, obedient, brow
     press(browser, "Test ocsp")
     assert "ocsp: every key signs." in text(browser)
     assert "ms a signature" in text(browser)
-    for scheme in ("light", "dark"):
-        for width, height in ((1280, 900), (390, 844)):
-            _look_like(browser, scheme, width, height)
-            assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-            assert browser.execute_script(_CUT_OFF) == []
-            browser.save_screenshot(str(tmp_path / f"tokens-{scheme}-{width}.png"))
+    require_fit(browser, "tokens", looks(DESK, (390, 844)))
     obedient.order("wrong")
     eventually(lambda: said(tokens, "list")[0]["usable"] is False, "the token fails")
     browser.get(f"{tokens.url}{PAGE}")
@@ -91,11 +87,7 @@ def test_token_is_tried_on_its_page_and_shows_what_failed(tokens, obedient, brow
     assert "ocsp: not every key signs." in text(browser)
     assert "Fails" in browser.find_element(By.CSS_SELECTOR, "td[data-label=State]").text
     assert "token ocsp" in browser.find_element(By.CSS_SELECTOR, "td[data-label='Last failure']").text
-    for scheme, width in (("light", 1280), ("dark", 390)):
-        _look_like(browser, scheme, width, 844)
-        assert browser.execute_script(_CUT_OFF) == []
-        browser.save_screenshot(str(tmp_path / f"tokens-fails-{scheme}-{width}.png"))
-    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    require_fit(browser, "tokens-fails", [("light", 1280, 844), ("dark", 390, 844)])
     assert PIN not in browser.page_source
     assert console(browser) == []
 
