@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import distribution
 from pathlib import Path
 
+from tests.interop.building import build_folder
+from tests.interop.jvm import Jvm
 from tests.interop.site import Leaf, Site
 
 HERE = Path(__file__).parent
@@ -46,10 +49,12 @@ def said(*command: object, environment: Mapping[str, str] | None = None) -> Said
 
 
 class Clients:
-    """The clients by name; what has to be compiled or laid out for them goes below `folder`."""
+    """The clients by name; what has to be laid out for them goes below `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._lock = threading.Lock()
+        self._jvms: dict[bool, Jvm] = {}
         self.by_name: dict[str, Callable[[Site, Leaf], str]] = {
             "OpenSSL": self.openssl,
             "newer OpenSSL": self.newer_openssl,
@@ -91,13 +96,24 @@ class Clients:
 
     def java(self, site: Site, leaf: Leaf) -> str:
         """PKIXRevocationChecker, without falling back to a CRL."""
-        return said("java", "-cp", self._java_classes, "OcspCheck", site.url, site.ca_file, leaf.file).text.split()[0]
+        return self.jvm(get=True).said("OcspCheck", site.url, site.ca_file, leaf.file)[0].split()[0]
+
+    def jvm(self, *, get: bool) -> Jvm:
+        """The machine whose OCSP client asks by GET, as it does by itself, or by POST; that is settled once in each."""
+        with self._lock:
+            if get not in self._jvms:
+                self._jvms[get] = Jvm(self._java_classes, **{"com.sun.security.ocsp.useget": str(get).lower()})
+            return self._jvms[get]
 
     @cached_property
     def _java_classes(self) -> Path:
-        folder = self._folder / "java"
-        assert said("javac", "-d", folder, HERE / "OcspCheck.java").code == 0
-        return folder
+        sources = tuple(HERE / f"{name}.java" for name in ("Programs", "OcspCheck", "AskByHttpClient"))
+
+        def build(folder: Path) -> None:
+            compiled = said("javac", "-d", folder, *sources)
+            assert compiled.code == 0, compiled.text
+
+        return build_folder("javac", sources, build)
 
     def go(self, site: Site, leaf: Leaf) -> str:
         """golang.org/x/crypto/ocsp."""
@@ -105,11 +121,14 @@ class Clients:
 
     @cached_property
     def _go_program(self) -> Path:
-        program = self._folder / "ocspcheck"
-        sources = {"GO111MODULE": "off", "GOPATH": GO_SOURCES, "GOFLAGS": ""}
-        built = said("go", "build", "-o", program, HERE / "ocspcheck.go", environment=sources)
-        assert built.code == 0, built.text
-        return program
+        source = HERE / "ocspcheck.go"
+
+        def build(folder: Path) -> None:
+            sources = {"GO111MODULE": "off", "GOPATH": GO_SOURCES, "GOFLAGS": ""}
+            compiled = said("go", "build", "-o", folder / source.stem, source, environment=sources)
+            assert compiled.code == 0, compiled.text
+
+        return build_folder("go", (source,), build) / source.stem
 
     def nss(self, site: Site, leaf: Leaf) -> str:
         """`ocspclnt`, which asks where the certificate says."""
@@ -126,3 +145,8 @@ class Clients:
     def prepare(self) -> None:
         """Compile and lay out what the clients need, before they ask."""
         _ = self.newer_library, self._java_classes, self._go_program
+
+    def end(self) -> None:
+        """End what runs for them."""
+        for jvm in self._jvms.values():
+            jvm.end()

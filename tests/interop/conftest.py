@@ -22,8 +22,11 @@ def site(request, tmp_path_factory) -> Iterator[Site]:
 
 
 @pytest.fixture(scope="session")
-def clients(tmp_path_factory) -> Clients:
+def clients(tmp_path_factory) -> Iterator[Clients]:
     """The clients of other makers, compiled."""
     made = Clients(tmp_path_factory.mktemp("clients"))
     made.prepare()
-    return made
+    try:
+        yield made
+    finally:
+        made.end()
