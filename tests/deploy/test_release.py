@@ -22,16 +22,15 @@ SCRIPT = ROOT / "scripts" / "build_python.py"
 @pytest.fixture(scope="module")
 def builds(tmp_path_factory) -> list[Path]:
     """Two folders, each with what was built of a tree of its own."""
+    command = ["git", "-c", "safe.directory=*", "archive", "HEAD"]
+    archive = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
     folders = []
     for name in ("first", "second"):
         folder = tmp_path_factory.mktemp(name)
         tree, out = folder / "tree", folder / "out"
         for path in (tree, out):
             path.mkdir()
-        archive = subprocess.run(
-            ["git", "-c", "safe.directory=*", "archive", "HEAD"], cwd=ROOT, capture_output=True, check=True
-        )
-        subprocess.run(["tar", "-x", "-C", tree], input=archive.stdout, check=True)
+        subprocess.run(["tar", "-x", "-C", tree], input=archive, check=True)
         subprocess.run(
             [sys.executable, SCRIPT, out],
             cwd=tree,
