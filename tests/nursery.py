@@ -119,10 +119,15 @@ def _begin(code: str, arguments: Sequence[str], environment: Mapping[str, str]) 
 
 def _become_again(file: str, args: Sequence[str], env: Mapping[str, str], become: Any = os.execvpe) -> NoReturn:
     """As `os.execvpe`, which our program restarts itself by."""
+    become(file, _again(args), env)
+
+
+def _again(args: Sequence[str]) -> Sequence[str]:
+    """The words that start this program as what those start, if they start one of ours."""
     for program, again in ((PROGRAM, AGAIN), (STUB, STUB_AGAIN)):
         if list(args[: len(program)]) == program:
-            args = [sys.executable, __file__, again, *args[len(program) :]]
-    become(file, args, env)
+            return [sys.executable, __file__, again, *args[len(program) :]]
+    return args
 
 
 def _go_on(arguments: Sequence[str]) -> NoReturn:
@@ -287,7 +292,9 @@ class Start(subprocess.Popen):
                 self.stdin = self.stdout = self.stderr = None
                 self.pid = self.twin.fork(code, list(args[len(program) :]), options["env"], options["pass_fds"])
                 return
-        if list(args[: len(PROGRAM)]) == PROGRAM and threading.active_count() == 1:
+        if list(args[: len(PROGRAM)]) == PROGRAM and threading.active_count() > 1:
+            args = _again(args)  # threads forbid a fork: the wizard has some when it starts what it has set up
+        elif list(args[: len(PROGRAM)]) == PROGRAM:
             kept = {0, 1, 2, *options.get("pass_fds", ())}
             environment = options.get("env") or os.environ
             options["preexec_fn"] = lambda: _run_again(list(args[len(PROGRAM) :]), environment, kept)
