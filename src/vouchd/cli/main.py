@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -200,8 +201,12 @@ def _run(folder: str) -> int:
 
     What reads them would stay in memory as long as the instance runs, and takes a tenth of its start.
     """
+    gc.disable()  # what is loaded stays: to look for garbage in it meanwhile is a tenth of the time that it takes
+    run = _function("run")
+    gc.freeze()
+    gc.enable()
     try:
-        _function("run")(Path(folder))
+        run(Path(folder))
     except typer.Exit as end:
         return end.exit_code
     return 0

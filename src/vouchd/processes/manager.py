@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from vouchd.agent.loading import without_trust
 from vouchd.audit.keeping import GivenAnswer
 from vouchd.cloning.watermark import Watermark
 from vouchd.core.ports import Clock
@@ -132,8 +133,9 @@ class _Instance:
         self._withholding.look()  # before anybody answers: not all CAs may be proved
         # Here, because they bring aiohttp and prometheus-client along, which workers and commands do without, and which
         # take a while to load: the workers start meanwhile.
-        from vouchd.processes.health import HealthServer  # noqa: PLC0415
-        from vouchd.processes.overview import Overview  # noqa: PLC0415
+        with without_trust():
+            from vouchd.processes.health import HealthServer  # noqa: PLC0415
+            from vouchd.processes.overview import Overview  # noqa: PLC0415
 
         self._overview = Overview(
             settings,

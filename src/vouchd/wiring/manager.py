@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from vouchd.agent.loading import without_trust
 from vouchd.alerts.alerting import Alerting
 from vouchd.alerts.carriers.table import open_carriers
 from vouchd.alerts.conditions import Bounds
@@ -329,8 +330,9 @@ def _agent_part(
         manager_services.in_use.listen(lambda _: os.kill(os.getpid(), signal.SIGHUP), SSLSERVER)
         return None
     # Here, because pages, REST and their library are a third of the program: who has no such port does not load them.
-    from vouchd.agent.running import RunningManager  # noqa: PLC0415
-    from vouchd.wiring.agent import agent_part  # noqa: PLC0415
+    with without_trust():
+        from vouchd.agent.running import RunningManager  # noqa: PLC0415
+        from vouchd.wiring.agent import agent_part  # noqa: PLC0415
 
     responder, signing = signing_responder(manager_services.layout, settings, publication.state)
     records = answered_records(settings.audit, responder)
