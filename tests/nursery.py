@@ -29,6 +29,7 @@ import threading
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -41,6 +42,8 @@ _WORKER_MAIN = "import sys\nfrom vouchd.cli.worker import main\nsys.exit(main(sy
 STUB = [sys.executable, str(Path(__file__).parent / "processes" / "stub_instance.py")]
 STUB_MAIN = "from tests.processes.stub_instance import main\nmain()\n"
 _WORKERS = ((_WORKER, _WORKER_MAIN), (STUB, STUB_MAIN))
+# What an instance loads, and last what those load that its twin forks.
+_INSTANCE = ("cli.main", "processes.health", "wiring.agent", "wiring.manager", "wiring.worker")
 _REQUEST_BYTES = 1 << 20
 _MOST_DESCRIPTORS = 250
 _SYS_CLONE = {"x86_64": 56, "aarch64": 220}
@@ -135,14 +138,15 @@ def _go_on(arguments: Sequence[str]) -> NoReturn:
     sys.path[0] = str(Path(__file__).parents[1])
     gc.disable()  # what is loaded stays
     from tests.cheap_passwords import cheapen
-    from tests.pace import quicken
+    from tests.compiled import compiled
 
-    import vouchd.cli.main
-    import vouchd.processes.health
-    import vouchd.wiring.agent
-    import vouchd.wiring.manager
-    import vouchd.wiring.worker  # noqa: F401  for those that the twin forks
+    with compiled():
+        from vouchd.agent.loading import without_trust
 
+        with without_trust():
+            for module in _INSTANCE:
+                import_module(f"vouchd.{module}")
+        from tests.pace import quicken
     gc.freeze()
     gc.enable()
     cheapen()
