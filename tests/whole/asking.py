@@ -19,7 +19,7 @@ from vouchd.errors import ClientError, VerificationError
 from vouchd.pkix.certs import serial_octets
 
 # Between two questions: those who change what is answered, here and at the members, need the processor more.
-_PAUSE_SECONDS = 0.01
+_PAUSE_SECONDS = 0.03
 
 
 class Asking(threading.Thread):

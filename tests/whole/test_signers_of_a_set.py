@@ -27,13 +27,24 @@ SIGNER = "ocspSigningCert"
 TABLE = FaultTable.of("a switch of signers")
 
 
-@pytest.fixture
-def pair(tmp_path):
-    """A running master and its clone, which keep their facts in files."""
-    with clone_set(tmp_path) as made:
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """A running master and its clone, which keep their facts in files and have switched to a second signer.
+
+    A test leaves them, with whoever else has joined, running and with one signer.
+    """
+    with clone_set(tmp_path_factory.mktemp("pair")) as made:
         made.make_prepared()
         made.run(*made.create("c"))
+        assert renew(made) == 2
+        until_signs(made, ("m", "c"), 2)
         yield made
+
+
+def renew(pair: CloneSet) -> int:
+    """Have our CA certify a new key of the signer, to which the set is to switch: its number."""
+    pair.run("signer", "renew", SIGNER, "--instance", "m", "--ca", "lab")
+    return ring(pair, "m").versions_of(SIGNER)[-1].number
 
 
 def ring(pair: CloneSet, name: str) -> Keyring:
@@ -83,8 +94,6 @@ def until_signs(pair: CloneSet, names: tuple[str, ...], number: int) -> None:
 @of_keys("of a signer")
 def test_new_signer_reaches_the_clone_sealed_and_both_switch(pair):
     """Renewed at the master, it signs at both, byte for byte alike, and its key is in clear nowhere."""
-    pair.run("signer", "renew", SIGNER, "--instance", "m", "--ca", "lab")
-    until_signs(pair, ("m", "c"), 2)
     for certificate in ("good", "bad"):
         assert pair.said("c", certificate) == pair.said("m", certificate)
         assert openssl_answers(pair, "c", certificate) == openssl_answers(pair, "m", certificate)
@@ -103,33 +112,32 @@ def test_new_signer_reaches_the_clone_sealed_and_both_switch(pair):
 )
 def test_member_that_is_down_holds_the_switch_up_by_name(pair):
     """The signer from before goes on, everywhere the reason is told, and the set switches when the member is back."""
+    before = ring(pair, "m").versions_of(SIGNER)[-1].number
     pair.run("stop", "--instance", "c")
-    pair.run("signer", "renew", SIGNER, "--instance", "m", "--ca", "lab")
+    number = renew(pair)
 
     def mention() -> bool:
-        (_, ways) = in_the_way(pair)
+        (*_, ways) = in_the_way(pair)
         return [one["member"] for one in ways] == [pair.id_of("c")]
 
     eventually(mention, lambda: f"the clone is named: {in_the_way(pair)}")
-    assert version(pair, "m", 2).key not in ring(pair, "m").current
-    assert signs_with(pair, "m") == version(pair, "m", 1).public_key
+    assert version(pair, "m", number).key not in ring(pair, "m").current
+    assert signs_with(pair, "m") == version(pair, "m", before).public_key
     assert pair.id_of("c") in pair.health("m", "/readyz")[1].partition('"signers"')[2].partition("}")[0]
-    waiting = f'vouchd_signer_waiting{{member="{pair.id_of("c")}",signer="{SIGNER}#2"}} 1.0'
+    waiting = f'vouchd_signer_waiting{{member="{pair.id_of("c")}",signer="{SIGNER}#{number}"}} 1.0'
     eventually(lambda: waiting in pair.health("m", "/metrics")[1], "the metric names it")
     pair.run("start", "--instance", "c")
-    until_signs(pair, ("m", "c"), 2)
+    until_signs(pair, ("m", "c"), number)
     assert pair.said("c", "good") == pair.said("m", "good")
 
 
 def test_clone_that_joins_later_takes_part(pair):
     """It comes with the keys of the set by PKCS #12, as documented, and gets the next one sealed."""
-    pair.run("signer", "renew", SIGNER, "--instance", "m", "--ca", "lab")
-    until_signs(pair, ("m", "c"), 2)
     pair.prepare()
     pair.run(*pair.create("d"))
-    until_signs(pair, ("m", "c", "d"), 2)
-    pair.run("signer", "renew", SIGNER, "--instance", "m", "--ca", "lab")
-    until_signs(pair, ("m", "c", "d"), 3)
+    until_signs(pair, ("m", "c", "d"), ring(pair, "m").versions_of(SIGNER)[-1].number)
+    number = renew(pair)
+    until_signs(pair, ("m", "c", "d"), number)
     assert pair.said("d", "bad") == pair.said("m", "bad")
 
 
