@@ -176,9 +176,12 @@ class CA(Issued):
         if number is None:
             self.crl_number += 1
             number = self.crl_number
-        builder = x509.CertificateRevocationListBuilder().issuer_name(self.certificate.subject)
-        builder = builder.last_update(moment(this_update))
-        builder = builder.next_update(moment(this_update + 3650 * DAY if next_update is None else next_update))
+        end = moment(this_update + 3650 * DAY if next_update is None else next_update)
+        # All entries at once: the builder copies those it has with each that is added.
+        entries = [_revoked(serial, reason, revoked_at) for serial, reason in (revoked or {}).items()]
+        builder = x509.CertificateRevocationListBuilder(
+            self.certificate.subject, moment(this_update), end, revoked_certificates=entries
+        )
         builder = builder.add_extension(x509.CRLNumber(number), critical=False)
         ski = self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
         builder = builder.add_extension(
@@ -190,10 +193,13 @@ class CA(Issued):
             builder = builder.add_extension(idp, critical=True)
         for extension, critical in extensions:
             builder = builder.add_extension(extension, critical)
-        for serial, reason in (revoked or {}).items():
-            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(moment(revoked_at))
-            if reason is not None:
-                entry = entry.add_extension(x509.CRLReason(reason), critical=False)
-            builder = builder.add_revoked_certificate(entry.build())
         key = key or self.key
         return builder.sign(key, signing_hash(key)).public_bytes(Encoding.DER)
+
+
+def _revoked(serial: int, reason: x509.ReasonFlags | None, revoked_at: int) -> x509.RevokedCertificate:
+    """An entry of a CRL."""
+    entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(moment(revoked_at))
+    if reason is not None:
+        entry = entry.add_extension(x509.CRLReason(reason), critical=False)
+    return entry.build()
