@@ -9,11 +9,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 EVENT = re.compile(r"[A-Z]+(_[A-Z]+)*")
-NAMING = re.compile(rf"""["']{EVENT.pattern}["']|\brecord\b|\bEntry\b""")
+NAMING = re.compile(rf"""= \(?\s*["']{EVENT.pattern}["']|\.record\(|\bEntry\(""")
 
 
 def modules() -> list[ast.Module]:
-    """Those that record something, or have a text that looks like an event."""
+    """Those that record something, or give a name to a text that looks like an event."""
     texts = (path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
     return [ast.parse(text) for text in texts if NAMING.search(text)]
 

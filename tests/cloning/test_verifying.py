@@ -6,6 +6,7 @@ import base64
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -22,6 +23,7 @@ from vouchd.core.status import ServingState
 from vouchd.errors import ClientError
 from vouchd.pkix.reasons import Reason
 from vouchd.pkix.signatures import ALGORITHMS, DIGESTS
+from vouchd.service.answering import Responder
 
 SITE = CA.create("Site CA", key=shared_key("RSA"))
 SIGNER = SITE.issue_signer(key=shared_key("RSA", 1))
@@ -52,10 +54,13 @@ class Site:
         """As the EE port does."""
         path = unquote(request.path.removeprefix("/ocsp").removeprefix("/"))
         request_der = request.body if request.method == "POST" else base64.b64decode(path)
-        answering = responder(self.holding, signer(SIGNER, algorithm=self.algorithm), **self.policy)
         at = NOW + (self._questions[request_der] < self.late)
         self._questions[request_der] += 1
-        return 200, {"Content-Type": "application/ocsp-response"}, answering.answer(request_der, at).response_der
+        return 200, {"Content-Type": "application/ocsp-response"}, self._responder.answer(request_der, at).response_der
+
+    @cached_property
+    def _responder(self) -> Responder:
+        return responder(self.holding, signer(SIGNER, algorithm=self.algorithm), **self.policy)
 
     def listing(self):
         """As the client of its agent port does."""

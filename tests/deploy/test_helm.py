@@ -15,6 +15,7 @@ import helm_python
 import kubernetes_validate
 import pytest
 import yaml
+from kubernetes_validate import utils
 from tests.commands import run_vouchd
 from tests.ports import free_port
 from tests.processes.running import eventually
@@ -43,6 +44,14 @@ CHOICES = {
     },
     "little": {"networkPolicy": {"enabled": False}, "podDisruptionBudget": {"enabled": False}},
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def schemas() -> Iterator[None]:
+    """The schemas of a version are read once: they are megabytes of JSON, and wanted for each manifest."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utils, "schema_contents", cache(utils.schema_contents))
+        yield
 
 
 @cache

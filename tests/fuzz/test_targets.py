@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -9,27 +11,32 @@ from hypothesis import strategies as st
 from fuzz import seeds
 from fuzz.targets import TARGETS
 
+CHANGES = st.sampled_from(["set", "cut", "double", "insert", "splice", "truncate"])
+COUNT, LENGTH, OCTET, OCTETS = st.integers(0, 6), st.integers(0, 16), st.integers(0, 255), st.binary(max_size=8)
 
-def mutated(originals: tuple[bytes, ...]) -> st.SearchStrategy[bytes]:
-    """One of the originals after up to six changes: a byte set, a stretch cut out, doubled, or put in from another."""
+
+@cache
+def mutated(name: str) -> st.SearchStrategy[bytes]:
+    """A seed after up to six changes: a byte set, a stretch cut out, doubled, or put in from another."""
+    originals = st.sampled_from(TARGETS[name].seeds())
 
     @st.composite
     def build(draw: st.DrawFn) -> bytes:
-        data = bytearray(draw(st.sampled_from(originals)))
-        for _ in range(draw(st.integers(0, 6))):
+        data = bytearray(draw(originals))
+        for _ in range(draw(COUNT)):
             at = draw(st.integers(0, len(data)))
-            length = draw(st.integers(0, 16))
-            match draw(st.sampled_from(["set", "cut", "double", "insert", "splice", "truncate"])):
+            length = draw(LENGTH)
+            match draw(CHANGES):
                 case "set" if at < len(data):
-                    data[at] = draw(st.integers(0, 255))
+                    data[at] = draw(OCTET)
                 case "cut":
                     del data[at : at + length]
                 case "double":
                     data[at:at] = data[at : at + length]
                 case "insert":
-                    data[at:at] = draw(st.binary(max_size=8))
+                    data[at:at] = draw(OCTETS)
                 case "splice":
-                    other = draw(st.sampled_from(originals))
+                    other = draw(originals)
                     data[at:] = other[min(at, len(other)) :]
                 case "truncate":
                     del data[at:]
@@ -51,7 +58,7 @@ def test_reader_given_each_seed_lets_out_our_errors_only(name: str) -> None:
 @settings(suppress_health_check=list(HealthCheck))
 def test_reader_given_mutated_input_lets_out_our_errors_only(name: str, data: st.DataObject) -> None:
     """A changed vector is read or refused in an orderly way."""
-    TARGETS[name].run(data.draw(mutated(TARGETS[name].seeds())))
+    TARGETS[name].run(data.draw(mutated(name)))
 
 
 @pytest.mark.parametrize("name", TARGETS)
