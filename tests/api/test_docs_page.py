@@ -6,11 +6,10 @@ import json
 
 import pytest
 from scripts.docs_api import page, source
+from tests.api.description import DOCUMENT
 
-from vouchd.api.openapi import document
 from vouchd.api.table import OPERATIONS
 
-DOCUMENT = document(OPERATIONS)
 PAGE = page(DOCUMENT)
 
 

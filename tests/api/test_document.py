@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
+from tests.api.description import DOCUMENT
 
-from vouchd.api.openapi import PROBLEM, document
+from vouchd.api.openapi import PROBLEM
 from vouchd.api.operation import JSON, Download
 from vouchd.api.shapes import Problem
 from vouchd.api.table import OPERATIONS
 
-DOCUMENT = document(OPERATIONS)
 SCHEMAS = DOCUMENT["components"]["schemas"]
 ROWS = pytest.mark.parametrize("row", OPERATIONS, ids=lambda row: row.name)
 
