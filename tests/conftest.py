@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -52,17 +52,14 @@ _RUN_AGAIN = pytest.StashKey[bool]()
 DURATIONS = "vouchd/durations"  # in pytest's cache: by scope, as of the run that had it last
 
 
-@pytest.fixture(scope="session", autouse=True)
-def cheap_passwords() -> None:
-    """Not when this module is imported: what is covered is to be imported later."""
+def pytest_collection_finish() -> None:
+    """Have passwords cheap, and what reads a command line kept where that is loaded.
+
+    Not when this module is imported: what is covered is to be imported later. Nor by fixtures: each test would ask for them.
+    """
     from tests.cheap_passwords import cheapen
 
     cheapen()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def parsers() -> None:
-    """Nor this: it is for those alone that have loaded the command line."""
     if "vouchd.cli.main" in sys.modules:
         from tests.parsers import keep
 
@@ -85,11 +82,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Begin with what takes longest: run side by side, a long test that is begun last would be waited for alone."""
     if hasattr(config, "workerinput"):
         known = _durations(config)
-        items.sort(key=lambda item: -known.get(scope_of(item.nodeid), _guess(item)))
+        items.sort(key=lambda item: -_seconds(item, known))
 
 
 def _durations(config: pytest.Config) -> dict[str, float]:
     return dict(config.cache.get(DURATIONS, {})) if config.cache else {}
+
+
+def _seconds(item: pytest.Item, known: Mapping[str, float]) -> float:
+    scope = scope_of(item.nodeid)
+    return known[scope] if scope in known else _guess(item)
 
 
 def _guess(item: pytest.Item) -> float:
