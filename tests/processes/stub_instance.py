@@ -24,7 +24,7 @@ from vouchd.instance.report import ServedPoint
 from vouchd.instance.selftests.results import SelfTestFile
 from vouchd.pkix.purposes import Validity
 from vouchd.processes.logs import set_up_logs
-from vouchd.processes.manager import run_manager
+from vouchd.processes.manager import Parts, run_manager
 from vouchd.processes.settings import ManagerSettings
 from vouchd.processes.store_watch import Published
 from vouchd.processes.worker import inherited, run_worker
@@ -158,26 +158,30 @@ def manage(folder: Path) -> None:
 
     values = settings()
     ee, health = addresses(values)
-    run_manager(
-        ManagerSettings(
-            ee=ee,
-            health=health,
-            workers=values["workers"],
-            pid_file=folder / "vouchd.pid",
-            serving_file=folder / "serving.json",
-            log_file=folder / "log",
-            worker_command=[*me, "--worker"],
-            restart_command=["/no/such/program"] if "broken_restart" in values else me,
-            reread=lambda: addresses(settings()),
-            grace_seconds=10,
-            prove=partial(prove, folder),
-            selftests=SelfTestFile(folder / "selftests.json").latest,
-            certificates={"ocsp": Validity(0, 2**33)},
-        ),
-        FilePublication(folder),
-        (),
-        SystemClock(),
+    whole = ManagerSettings(
+        ee=ee,
+        health=health,
+        workers=values["workers"],
+        pid_file=folder / "vouchd.pid",
+        serving_file=folder / "serving.json",
+        log_file=folder / "log",
+        worker_command=[*me, "--worker"],
+        restart_command=["/no/such/program"] if "broken_restart" in values else me,
+        reread=lambda: addresses(settings()),
+        grace_seconds=10,
+        prove=partial(prove, folder),
+        selftests=SelfTestFile(folder / "selftests.json").latest,
+        certificates={"ocsp": Validity(0, 2**33)},
     )
+
+    def parts() -> Parts:
+        """Where there is a pipe `parts`, it waits for what somebody writes there, nothing for made."""
+        why = (folder / "parts").read_text() if (folder / "parts").exists() else ""
+        if why:
+            raise ConfigError(why)
+        return Parts(whole, FilePublication(folder))
+
+    run_manager(whole, parts, SystemClock())
 
 
 def main() -> None:

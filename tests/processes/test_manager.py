@@ -103,6 +103,29 @@ def test_self_tests_that_fail_leave_no_worker(instance):
     assert running_pid(instance.folder / "vouchd.pid") is None
 
 
+def test_workers_start_while_the_manager_reads_keys_and_facts(instance):
+    """Both take long with many CAs: neither waits for the other, and until both are there nobody is answered."""
+    os.mkfifo(instance.folder / "parts")
+    instance.process = instance.run()
+    assert worker_of(instance)
+    assert instance.report is None
+    (instance.folder / "parts").write_text("")
+    instance.until(lambda report: report.acknowledged)
+    assert instance.ask() == b"1"
+
+
+def test_keys_that_cannot_be_used_leave_no_worker(instance):
+    """An instance that is not to start ends with the reason, and the workers that it began with it."""
+    os.mkfifo(instance.folder / "parts")
+    instance.process = instance.run()
+    worker = worker_of(instance)
+    (instance.folder / "parts").write_text("there is nothing to start for")
+    assert instance.process.wait(DEADLINE_SECONDS) == 1
+    assert "there is nothing to start for" in instance.log
+    assert gone(worker)
+    assert running_pid(instance.folder / "vouchd.pid") is None
+
+
 def test_store_changed_is_served_by_every_worker(instance):
     """A change of the store reaches every worker without a signal; the report says so only then."""
     instance.start()

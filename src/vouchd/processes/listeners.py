@@ -107,6 +107,11 @@ class Listeners:
         if self.agent is not None:
             self.agent.close()
 
+    def leave_agent(self) -> None:
+        """There is no agent port after all: nobody is to wait in its socket."""
+        self.close_agent()
+        self.agent = self.agent_address = None
+
 
 def _agent(agent: Address | None, handover: Handover) -> socket.socket | None:
     old = socket_of(handover.agent) if handover.agent >= 0 else None

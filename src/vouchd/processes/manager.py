@@ -12,9 +12,9 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from vouchd.agent.loading import without_trust
 from vouchd.audit.keeping import GivenAnswer
@@ -39,6 +39,7 @@ from vouchd.processes.supervisor import Supervisor, passed_sockets
 from vouchd.processes.upkeep import Pulls, Upkeeping, warn_daily
 from vouchd.processes.worker_process import WorkerProcess
 from vouchd.service.pulling import Pulling
+from vouchd.sockets import Address
 from vouchd.threads import in_thread, tell
 
 if TYPE_CHECKING:  # it brings aiohttp along
@@ -55,36 +56,57 @@ _TOGETHER_SECONDS = 0.005
 _LOADED_SECONDS = 0.1
 
 
+class Parts(NamedTuple):
+    """What a manager process has beside its sockets and workers; without `agent` the agent port is off."""
+
+    settings: ManagerSettings
+    publication: Publication
+    pulls: Sequence[Pulling] = ()
+    agent: AgentPart | None = None
+
+
 def run_manager(
-    settings: ManagerSettings,
-    publication: Publication,
-    pulls: Sequence[Pulling],
-    clock: Clock,
-    agent: AgentPart | None = None,
+    settings: ManagerSettings, parts: Callable[[], Parts], clock: Clock, agent: Address | None = None
 ) -> None:
-    """Serve until told to stop; without `agent` the agent port is off. Raises: LifecycleError when it cannot start."""
-    asyncio.run(_Instance(settings, publication, pulls, clock, agent).serve())
+    """Serve until told to stop.
+
+    `settings` are those that workers are started with; then `parts` makes the rest, with all settings, while the
+    workers read the keys of many CAs. `agent` is the address of the agent port, None where it is off.
+
+    Raises: LifecycleError when it cannot start; what `parts` raises.
+    """
+    asyncio.run(_Instance(settings, parts, clock, agent).serve())
 
 
 class _Instance:
     """The running parts of one manager process."""
 
+    _watch: StoreWatch  # as what follows it there once `_complete` has made it
+
     def __init__(
-        self,
-        settings: ManagerSettings,
-        publication: Publication,
-        pulls: Sequence[Pulling],
-        clock: Clock,
-        agent: AgentPart | None,
+        self, settings: ManagerSettings, parts: Callable[[], Parts], clock: Clock, agent: Address | None
     ) -> None:
         self._settings = settings
-        self._agent_part = agent
+        self._parts = parts
+        self._agent_address = agent
+        self._agent_part: AgentPart | None = None
         self._agent: AgentServer | None = None
         self._clock = clock
         self._report_due = asyncio.Event()
         self._proved = asyncio.Event()  # all that the start has to prove
         self._hindrances: tuple[Hindrance, ...] = ()  # what keeps revocations from being answered, as it was said last
         self._signals = Signals()
+        self._end_notices: Callable[[], None] = lambda: None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def _complete(self) -> None:
+        """Make what there is beside sockets and workers. Raises: VouchdError."""
+        settings, publication, pulls, agent = self._parts()
+        self._settings, self._agent_part = settings, agent
+        if agent is not None:
+            self._pool.beside = agent.counted
+        else:
+            self._sockets.leave_agent()
         self._watch = StoreWatch(
             publication,
             self._on_published,
@@ -94,13 +116,20 @@ class _Instance:
             POLL_SECONDS if settings.notifier is None else NOTIFIED_POLL_SECONDS,
         )
         self._restarts = Restarts(settings, lambda: self._signals.put(signal.SIGHUP), self._report_due.set)
-        self._pulls = Pulls(pulls, clock, self._on_pulled)
+        self._pulls = Pulls(pulls, self._clock, self._on_pulled)
         self._upkeep = Upkeeping(settings.upkeep, self._watch.look_now)
         self._other_members = OtherMembers(
             settings.peers, self._upkeep, self._watch, settings.replication, settings.verification
         )
-        self._end_notices: Callable[[], None] = lambda: None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._verdict = Verdict(settings.selftests, self._pool, agent.halt if agent else ignore)
+        self._withholding = Withholding(
+            settings.watermark or Watermark(0),
+            self._pool,
+            agent.withhold if agent else overlook,
+            self._watch.look_now,
+            settings.proof,
+            self._report_due.set,
+        )
 
     async def serve(self) -> None:
         """Start all parts, react to signals, stop all parts."""
@@ -110,25 +139,21 @@ class _Instance:
         self._log_file = LogFile(settings.log_file, handover.log_streams if handover else ())
         started_at = handover.started_at if handover else self._clock.now()
         self._pid_file = self._take_pid_file(handover)
-        address = self._agent_part.address if self._agent_part else None
         passed = passed_sockets(os.environ, os.getpid())
-        self._sockets = Listeners.open(settings.ee, settings.health, address, settings.workers, handover, passed)
-        self._pool = self._make_pool(handover)
-        halt = self._agent_part.halt if self._agent_part else ignore
-        self._verdict = Verdict(settings.selftests, self._pool, halt)
-        withhold = self._agent_part.withhold if self._agent_part else overlook
-        watermark = settings.watermark or Watermark(0)
-        self._withholding = Withholding(
-            watermark, self._pool, withhold, self._watch.look_now, self._settings.proof, self._report_due.set
+        self._sockets = Listeners.open(
+            settings.ee, settings.health, self._agent_address, settings.workers, handover, passed
         )
+        self._pool = self._make_pool(handover)
         self._pool.start()
         await asyncio.sleep(0)  # the first step of it
+        await self._step(self._complete)  # workers read their keys meanwhile
+        settings = self._settings
         # What workers of before a restart answer from.
         self._withholding.published(self._watch.published.version, self._watch.published.epochs)
         self._watch.begin()
         if self._watch.published.version:  # workers load while it is proved that they may answer
             await self._pool.get_ready(self._watch.published.version)
-        await self._prove()
+        await self._step(self._prove)
         self._verdict.look()
         self._withholding.look()  # before anybody answers: not all CAs may be proved
         # Here, because they bring aiohttp and prometheus-client along, which workers and commands do without, and which
@@ -182,29 +207,37 @@ class _Instance:
     def _make_pool(self, handover: Handover | None) -> WorkerPool:
         settings = self._settings
         handed = handover.workers if handover else ()
-        changed, suspect = self._report_due.set, self._watch.suspect
+        changed, suspect = self._report_due.set, self._suspect
         adopted = [WorkerProcess.adopt(worker, changed, self._take_answers, suspect) for worker in handed]
         pool = WorkerPool(
             settings.worker_command,
             self._sockets.ee,
             settings.workers,
             self._report_due.set,
-            self._watch.mend,
+            self._mend,
             adopted=adopted,
             kept=handover.kept if handover else None,
             answer_sink=self._take_answers,
             damaged=suspect,
         )
         pool.restarts = handover.restarts if handover else 0
-        if self._agent_part is not None:
-            pool.beside = self._agent_part.counted
         return pool
 
-    async def _prove(self) -> None:
+    def _suspect(self, names: Iterable[str]) -> None:
+        self._watch.suspect(names)
+
+    def _mend(self) -> None:
+        self._watch.mend()
+
+    def _prove(self) -> None:
         """Carry out the self tests before a client is heard or a worker may answer. Raises: LifecycleError."""
+        self._settings.prove()
+        self._sockets.listen()
+
+    async def _step(self, take: Callable[[], None]) -> None:
+        """Take a step of the start, without which there is none: then what was begun is ended. Raises: what it does."""
         try:
-            self._settings.prove()
-            self._sockets.listen()
+            take()
         except BaseException:
             self._settings.proof.end()
             await self._pool.stop(self._settings.grace_seconds)

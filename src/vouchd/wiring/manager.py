@@ -52,7 +52,7 @@ from vouchd.instance.selftests.start_proof import StartProof
 from vouchd.instance.signing_sets import SigningWord
 from vouchd.pkix.purposes import Validity
 from vouchd.processes.logs import set_up_logs
-from vouchd.processes.manager import run_manager
+from vouchd.processes.manager import Parts, run_manager
 from vouchd.processes.publication import ManifestPublication
 from vouchd.processes.settings import ManagerSettings
 from vouchd.processes.upkeep import Upkeep
@@ -114,7 +114,6 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
         for part in (opened.indexing.admitting, seals_of(opened.store)):
             if part is not None:  # before anything is read: what is doubted is told once
                 part.audit = opened.audit
-        checked = checked_signers(layout, material, warn, store=opened.store)
         write_active(layout, config)
         del config  # of ten thousand signers it is ten megabytes
         set_up_logs()
@@ -123,35 +122,61 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
         sets = prepare(layout, settings, opened.store, word)
         # The pages list the CAs also while the store is away.
         services = replace(opened, authorities=opened.authorities.over(last_known(layout, opened.store)))
-        validities = _validities(material.certificates)
-        services.in_use.listen(lambda now: validities.update(_validities(system_certificates(now))), *RENEWED)
-        # A clone with an embedded store has the master's facts, and what the master makes of them.
-        if settings.directory is not None or settings.refresh_seconds != CLONE_REFRESH_SECONDS:
-            _unite_authorities(services, warn)
-        publication, watermark = _publishing(services)
-        members = _peers(services, publication, watermark)
-        keyring = open_keyring(services, members, word, sets)
-        # After a restart the workers of before have answered all the while: what was known then keeps its bound.
-        begin = watermark.begin if holder is None else lambda: None
-        # At a restart the workers of before answer for all CAs until all are proved.
-        proof = StartProof(settings.selftests.at_once if holder is None else sys.maxsize)
-        prove = partial(_prove, services, publication, material, warn, begin, proof)
-        _run(services, publication, watermark, members, keyring, checked, validities, prove, proof)
+        plain = _manager_settings(layout, settings)
+        keyring = partial(open_keyring, services, word=word, sets=sets)
+        rest = partial(_parts, services, material, warn, plain, keyring, is_restart=holder is not None)
+        run_manager(plain, rest, services.clock, _agent_address(settings))
     remove_results(layout.selftests)
 
 
-def _run(
+def _agent_address(settings: Settings) -> Address | None:
+    """Where agents are to come, None while there is no certificate for it."""
+    agent = settings.agent
+    return (agent.host, agent.port) if agent.tls.installed else None
+
+
+def _parts(
+    services: Services,
+    material: KeyMaterial,
+    warn: Warn,
+    plain: ManagerSettings,
+    open_ring: Callable[[Peers], KeyringPart],
+    *,
+    is_restart: bool,
+) -> Parts:
+    """What the manager process has beside sockets and workers, which read their keys meanwhile.
+
+    Raises: ConfigError, SigningError, StoreError where it is not to start.
+    """
+    layout, settings = services.layout, services.settings
+    checked = checked_signers(layout, material, warn, store=services.store)
+    validities = _validities(material.certificates)
+    services.in_use.listen(lambda now: validities.update(_validities(system_certificates(now))), *RENEWED)
+    # A clone with an embedded store has the master's facts, and what the master makes of them.
+    if settings.directory is not None or settings.refresh_seconds != CLONE_REFRESH_SECONDS:
+        _unite_authorities(services, warn)
+    publication, watermark = _publishing(services)
+    members = _peers(services, publication, watermark)
+    keyring = open_ring(members)
+    # After a restart the workers of before have answered all the while: what was known then keeps its bound.
+    begin = (lambda: None) if is_restart else watermark.begin
+    # At a restart the workers of before answer for all CAs until all are proved.
+    proof = StartProof(sys.maxsize if is_restart else settings.selftests.at_once)
+    prove = partial(_prove, services, publication, material, warn, begin, proof)
+    plain = replace(plain, certificates=validities, prove=prove, proof=proof)
+    return _put_together(services, publication, watermark, members, keyring, checked, plain)
+
+
+def _put_together(
     services: Services,
     publication: ManifestPublication,
     watermark: Watermark,
     members: Peers,
     keyring: KeyringPart,
     checked: Checked,
-    certificates: Mapping[str, Validity],
-    prove: Callable[[], None],
-    proof: StartProof,
-) -> None:
-    """Be the manager process with these parts, once `prove` has passed; `proof` has what that leaves."""
+    plain: ManagerSettings,
+) -> Parts:
+    """The manager process of these parts; what its `prove` leaves is in `plain.proof`."""
     layout, settings, clock = services.layout, services.settings, services.clock
     keys, seals = checked.signers.ready, seals_of(services.store)
     keeping = audit_keeping(
@@ -169,34 +194,29 @@ def _run(
     works = (*works_for_the_set(services, members, replication, compare, seals), *keyring.works)
     approvals = ApprovalWatch(services.store, clock)
     works += _own_works(services, approvals, parts)
-    run_manager(
-        replace(
-            _manager_settings(layout, settings, keeping),
-            certificates=certificates,
-            upkeep=works,
-            watermark=watermark,
-            peers=members,
-            replication=replication,
-            verification=lambda: read_verification(layout.verification),
-            notifier=notifier_of(services.store),
-            failing=partial(_failing, parts, publication, proof),
-            prove=prove,
-            proof=proof,
-            waiting_signers=keyring.waiting,
-            waiting_approvals=approvals.waiting,
-            renewals=lambda: keyring.enrolling.reports,
-            settled=keyring.member.settle,
-            doubtful=lambda: _doubtful(seals, publication),
-            backup=partial(read_backup_record, layout.backups),
-            alerting=_alerting(layout, settings, clock),
-            tokens=parts.token_reports,
-            workers_trace=publication.workers_trace,
-        ),
-        publication,
-        (*pulls(layout, settings, services, clock), *certificate_system(services)),
-        clock,
-        _agent_part(services, publication, keeping, members, compare, keys, proof),
+    whole = replace(
+        plain,
+        audit=keeping,
+        upkeep=works,
+        watermark=watermark,
+        peers=members,
+        replication=replication,
+        verification=lambda: read_verification(layout.verification),
+        notifier=notifier_of(services.store),
+        failing=partial(_failing, parts, publication, plain.proof),
+        waiting_signers=keyring.waiting,
+        waiting_approvals=approvals.waiting,
+        renewals=lambda: keyring.enrolling.reports,
+        settled=keyring.member.settle,
+        doubtful=lambda: _doubtful(seals, publication),
+        backup=partial(read_backup_record, layout.backups),
+        alerting=_alerting(layout, settings, clock),
+        tokens=parts.token_reports,
+        workers_trace=publication.workers_trace,
     )
+    pulling = (*pulls(layout, settings, services, clock), *certificate_system(services))
+    agent = _agent_part(services, publication, keeping, members, compare, keys, plain.proof)
+    return Parts(whole, publication, pulling, agent)
 
 
 def _own_works(services: Services, approvals: ApprovalWatch, parts: FailingParts) -> tuple[Upkeep, ...]:
@@ -379,7 +399,9 @@ def _validities(certificates: Iterable[SystemCertificate]) -> dict[str, Validity
     return {one.name: Validity.of(one.certificate) for one in certificates if one.certificate}
 
 
-def _manager_settings(layout: Layout, settings: Settings, audit: AuditKeeping) -> ManagerSettings:
+def _manager_settings(layout: Layout, settings: Settings) -> ManagerSettings:
+    """What the process needs to start its workers, and what it is told of the instance without its parts."""
+
     def reread() -> tuple[Address, Address]:
         return _addresses(_rehearsed(layout))
 
@@ -397,7 +419,6 @@ def _manager_settings(layout: Layout, settings: Settings, audit: AuditKeeping) -
         restart_command=[*python, "vouchd.cli.main", "run", "--instance", str(layout.root)],
         reread=reread,
         refresh_seconds=settings.refresh_seconds,
-        audit=audit,
         selftests=SelfTestFile(layout.selftests).latest,
         refused=Refusals(layout.refused).read,
     )
