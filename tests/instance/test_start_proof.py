@@ -51,6 +51,7 @@ def concluded(proof: StartProof) -> dict[SelfTestName, Conclusion]:
     """What the tests came to, once all checks are made."""
     conclusions: list[Conclusion] = []
     proof.begin(conclusions.extend)
+    proof.go()
     eventually(lambda: proof.look() and conclusions, "the end of the proof")
     assert not proof.look()
     return {one.test: one for one in conclusions}
@@ -116,8 +117,30 @@ def test_proof_that_was_ended_is_gone_on_with_here(shared):
     proof = left({}, shared=shared)
     conclusions: list[Conclusion] = []
     proof.begin(conclusions.extend)
+    proof.go()
     proof.end()
     eventually(lambda: proof.look() and conclusions, "the end of the proof")
+    assert not proof.unproved
+
+
+def test_nothing_is_made_before_it_is_to_go(shared):
+    """Until then the processors are the workers', which nobody is answered without."""
+    word = os.memfd_create("go")
+
+    def late() -> str:
+        if not os.fstat(word).st_size:
+            raise SigningError("too early")
+        return "good"
+
+    proof, conclusions = left(dict.fromkeys(NAMES, late), shared=shared), []
+    proof.begin(conclusions.extend)
+    proof.look()
+    assert proof.done == 10
+    os.write(word, b"!")
+    proof.go()
+    eventually(lambda: proof.look() and conclusions, "the end of the proof")
+    os.close(word)
+    assert conclusions[0].ok
     assert not proof.unproved
 
 
@@ -143,6 +166,7 @@ def test_all_cas_having_passed_says_nothing_of_what_failed_beside_them(shared):
     proof.leave(CERTIFICATES, dict.fromkeys(NAMES, good) | {"CA 33": fails, "CA 35": waits}, shared=shared)
     conclusions: list[Conclusion] = []
     proof.begin(conclusions.extend)
+    proof.go()
     eventually(
         lambda: proof.look() is not None and select.select([reached], [], [], 0)[0], "a check after a failed one"
     )
@@ -178,6 +202,7 @@ def test_what_was_looked_at_is_let_go(shared, at_once):
 
     proof, ends = left({"CA 20": refuses}, at_once=at_once, shared=shared), []
     proof.begin(lambda _, facts=facts: ends.append(type(facts)))
+    proof.go()
     if at_once < len(NAMES):
         eventually(lambda: proof.look() and ends, "the end of the proof")
     del facts, refuses
@@ -192,6 +217,7 @@ def test_results_that_cannot_be_kept_keep_no_ca_waiting(shared):
 
     proof = left({}, shared=shared)
     proof.begin(refuse)
+    proof.go()
     eventually(lambda: proof.look() and not proof.unproved, "the end of the proof")
 
 

@@ -81,6 +81,8 @@ class Withholding:
     def _look_at_proof(self) -> None:
         if self._proof is None:
             return
+        if self._pool.oldest:  # a worker answers
+            self._proof.go()
         if self._proof.look():
             self._shown()
         unproved = self._proof.unproved

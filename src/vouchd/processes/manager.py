@@ -150,14 +150,15 @@ class _Instance:
         settings = self._settings
         # What workers of before a restart answer from.
         self._withholding.published(self._watch.published.version, self._watch.published.epochs)
+        await self._get_ready()  # what was published before this start is most of what will be
         self._watch.begin()
-        if self._watch.published.version:  # workers load while it is proved that they may answer
-            await self._pool.get_ready(self._watch.published.version)
+        await self._get_ready()
         await self._step(self._prove)
         self._verdict.look()
         self._withholding.look()  # before anybody answers: not all CAs may be proved
+        self._on_published(self._watch.published)
         # Here, because they bring aiohttp and prometheus-client along, which workers and commands do without, and which
-        # take a while to load: the workers start meanwhile.
+        # take a while to load: the workers answer meanwhile.
         with without_trust():
             from vouchd.processes.health import HealthServer  # noqa: PLC0415
             from vouchd.processes.overview import Overview  # noqa: PLC0415
@@ -176,7 +177,6 @@ class _Instance:
         )
         self._health = HealthServer(self._overview.checks, self._overview.metrics)
         await self._health.start(self._sockets.health)
-        self._on_published(self._watch.published)
         self._go()
         await self._open_agent_port()
         if settings.audit is not None:
@@ -222,6 +222,11 @@ class _Instance:
         )
         pool.restarts = handover.restarts if handover else 0
         return pool
+
+    async def _get_ready(self) -> None:
+        """Have workers load what is published by now, while it is proved that they may answer."""
+        if self._watch.published.version:
+            await self._pool.get_ready(self._watch.published.version)
 
     def _suspect(self, names: Iterable[str]) -> None:
         self._watch.suspect(names)

@@ -81,11 +81,33 @@ def processors() -> int:
     return len(os.sched_getaffinity(0))
 
 
+class Gate:
+    """What processes wait at before they make checks, until it is released, or ended with them."""
+
+    def __init__(self) -> None:
+        """Raises: OSError."""
+        self._inside, self._outside = os.pipe2(os.O_CLOEXEC)
+        self._is_open = False
+
+    def release(self) -> None:
+        """Let all processes go on, and those that come."""
+        if not self._is_open:
+            self._is_open = True
+            os.close(self._outside)
+            os.close(self._inside)
+
+    def pass_through(self) -> None:
+        """In the child: wait until it is open."""
+        if not self._is_open:
+            os.close(self._outside)  # it is open once nobody has this end any more
+            os.read(self._inside, 1)
+
+
 class Share:
     """A process that makes checks, which `end` has to end."""
 
-    def __init__(self, checks: Mapping[str, Check]) -> None:
-        """Raises: OSError."""
+    def __init__(self, checks: Mapping[str, Check], gate: Gate | None = None) -> None:
+        """With a `gate` it makes none before that is open. Raises: OSError."""
         self._memory = os.memfd_create("checks")
         parent = os.getpid()
         try:
@@ -94,7 +116,7 @@ class Share:
             os.close(self._memory)
             raise
         if self._pid == 0:
-            _be_child(checks, self._memory, parent)
+            _be_child(checks, self._memory, parent, gate)
         self._pidfd = os.pidfd_open(self._pid)
         self._seen = 0  # octets
 
@@ -122,10 +144,12 @@ class Share:
         os.close(self._memory)
 
 
-def _be_child(checks: Mapping[str, Check], memory: int, parent: int) -> NoReturn:
+def _be_child(checks: Mapping[str, Check], memory: int, parent: int, gate: Gate | None) -> NoReturn:
     try:
         _stand_alone(parent)
         gc.disable()  # it would write to all objects, which are shared as long as nobody does
+        if gate is not None:
+            gate.pass_through()
         for name, check in checks.items():
             os.write(memory, json.dumps([name, *_record(outcome(check))]).encode() + b"\n")
     finally:

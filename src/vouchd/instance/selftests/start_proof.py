@@ -1,8 +1,9 @@
 """What a start with many CAs leaves to be proved while it answers, CA by CA.
 
 How it works: the self tests of a start make the first checks of a kind before anything is answered, and leave the
-others here. As many processes as there are processors make them; what each CA's check comes to is looked at twice a
-second. Until then the CA is `unproved`, and answered tryLater for it.
+others here. As many processes as there are processors make them, once a worker answers: it has the processors to itself
+until then, since all clients wait for it. What each CA's check comes to is looked at twice a second. Until then the CA
+is `unproved`, and answered tryLater for it.
 
 Why this is right: a CA is answered for when an answer about it has been made with this process's keys and facts and
 verified as clients do, as it is where all are proved first; only the others do not wait for it. What is proved is the
@@ -25,7 +26,7 @@ from typing import NamedTuple
 
 from vouchd.errors import PartFails, SigningError, VouchdError
 from vouchd.instance.report import FailingPart
-from vouchd.instance.selftests.shares import Check, Outcome, Share, may_share, outcome, processors
+from vouchd.instance.selftests.shares import Check, Gate, Outcome, Share, may_share, outcome, processors
 from vouchd.service.selftests import SelfTestName
 
 _log = logging.getLogger(__name__)
@@ -72,6 +73,8 @@ class StartProof:
         self._left: dict[str, LeftCheck] = {}  # that are not made yet, by a key of their own
         self._cas: dict[str, str] = {}  # by key of the check that a CA waits for, its id
         self._shares: list[Share] = []
+        self._gate: Gate | None = None
+        self._going = False
         self._here: _Here | None = None
         self._failed: dict[str, _Failure] = {}  # by key
         self._known: dict[str, LeftCheck] = {}
@@ -106,7 +109,10 @@ class StartProof:
         return {name: checks[name] for name in names[: self.at_once]}
 
     def begin(self, conclude: Callable[[Iterable[Conclusion]], None]) -> None:
-        """Have what was left made, the CAs first; `conclude` is told what the tests came to when all is made."""
+        """Have what was left made once it is to `go`, the CAs first.
+
+        `conclude` is told what the tests came to when all is made.
+        """
         if not self._left:
             return
         self._conclude = conclude
@@ -116,9 +122,16 @@ class StartProof:
             keys = sorted(self._left, key=lambda key: key not in self._cas)
             count = processors()
             with suppress(OSError):
+                self._gate = Gate()
                 for first in range(count):
                     checks = {key: self._left[key].check for key in keys[first::count]}
-                    self._shares.append(Share(checks))
+                    self._shares.append(Share(checks, self._gate))
+
+    def go(self) -> None:
+        """Make what was left from now on: there is an answer, and what makes it has what it needs."""
+        self._going = True
+        if self._gate is not None:
+            self._gate.release()
 
     @property
     def unproved(self) -> frozenset[str]:
@@ -185,6 +198,8 @@ class StartProof:
         for share in self._shares:
             share.end()
         self._shares = []
+        if self._gate is not None:
+            self._gate.release()
         if self._here is not None:
             self._here.end()
             self._here = None
@@ -199,7 +214,7 @@ class StartProof:
                 self._shares.remove(share)
         if self._here is not None:
             yield from self._here.news()
-        elif not self._shares:
+        elif self._going and not self._shares:
             self._here = _Here({key: left.check for key, left in self._left.items()})
 
     def _take(self, key: str, result: Outcome) -> None:
