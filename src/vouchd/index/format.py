@@ -8,6 +8,7 @@ read and proved at opening and are all that a worker keeps in its own memory. Se
 from __future__ import annotations
 
 import mmap
+import os
 import sys
 import zlib
 from bisect import bisect_right
@@ -18,7 +19,7 @@ from pathlib import Path
 from struct import Struct
 
 from vouchd.errors import IndexFileError
-from vouchd.index.octets import HINT, FileIdentity, Octets, PositionedOctets
+from vouchd.index.octets import HINT, CopiedOctets, FileIdentity, Octets, PositionedOctets
 from vouchd.index.sections import (
     BLOCK_RECORDS,
     CHECKSUM_OCTETS,
@@ -283,6 +284,8 @@ class SerialSetFile(KeyedFile):
         return minimal(self.keys(position, position + 1, self.key_width)[0])
 
 
+_COPIED_BYTES = 1 << 16  # a file that is no larger is read at once
+
 _FILES: dict[Kind, type[KeyedFile]] = {one.kind: one for one in (RevocationIndexFile, ChangesFile, SerialSetFile)}
 
 
@@ -291,7 +294,8 @@ def is_intact(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             kind = FileHeader.decoded(file.read(HEADER_BYTES), path).shape.kind
-        _FILES[kind](path).verify()
+            is_small = os.fstat(file.fileno()).st_size <= _COPIED_BYTES
+        _FILES[kind](path, octets=CopiedOctets if is_small else PositionedOctets).verify()
     except (OSError, IndexFileError):
         return False
     return True

@@ -169,6 +169,7 @@ class Manifest:
         self._journal = JournalReader(self._path)
         self._files = files or OpenIndexes(directory)
         self.version, self.facts = 0, dict[str, AuthorityFacts]()
+        self.is_former = False  # written by an earlier version of this program, which may not have judged all
 
     def load(self) -> ServingState:
         """The state that it names now.
@@ -190,7 +191,7 @@ class Manifest:
             reopened.update(difference.reopened)
             version = difference.version
         state = self._opened(version, facts, None if reading.whole is not None else concerned, reopened)
-        self.version, self.facts = version, facts
+        self.version, self.facts, self.is_former = version, facts, False
         self._journal.keep(reading)
         return state
 
@@ -209,7 +210,7 @@ class Manifest:
             raise IndexFileError(f"{self._path}: {missing.strerror}", hint=HINT) from missing
         version, facts = _understood(path, text, _read_former)
         state = self._opened(version, facts, None, ())
-        self.version, self.facts = version, facts
+        self.version, self.facts, self.is_former = version, facts, True
         return state
 
     def _opened(

@@ -95,6 +95,8 @@ class ManifestPublication:
         else:
             self._tried = state.version
             self._remember(state, self._manifest.facts, shown)
+            if self._indexing.admitting is not None and not self._manifest.is_former:
+                self._indexing.admitting.resume(self._manifest.facts)
         return self._published
 
     def suspect(self, names: Iterable[str]) -> None:

@@ -161,6 +161,12 @@ class Admitting:
             self._served = self._read_served()
         return self._served
 
+    def resume(self, facts: Mapping[str, AuthorityFacts]) -> None:
+        """These facts are served, of a manifest that this member has written: it need not be read again."""
+        with self._lock:
+            if self._served is None:
+                self._served = Served(facts, verified=True)
+
     def serve(self, facts: Mapping[str, AuthorityFacts], changed: Collection[str]) -> None:
         """What was admitted is served from now on, of other CAs than `changed` what was served before."""
         with self._lock:

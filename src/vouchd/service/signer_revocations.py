@@ -53,11 +53,13 @@ class SignerRevocations:
         issued = self._certificates.issued_by(serving.authority)
         if not issued:
             return _NONE
+        certificates = {name: self._certificates[name] for name in issued}
+        words = {name: word for name, one in certificates.items() if (word := _word(serving, one))}
+        if not words:  # most say nothing against any
+            return _NONE
         # The CA's own key: its word on that is not in its own CRL.
         own = {certs.key_id(one) for one in serving.authority.certificates}
-        certificates = {name: self._certificates[name] for name in issued}
-        words = {name: _word(serving, one) for name, one in certificates.items() if certs.key_id(one) not in own}
-        return {name: word for name, word in words.items() if word}  # most say nothing against any
+        return {name: word for name, word in words.items() if certs.key_id(certificates[name]) not in own}
 
 
 def _word(serving: ServingAuthority, certificate_der: bytes) -> bool | IndexFileError:
