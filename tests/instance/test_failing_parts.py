@@ -78,6 +78,17 @@ def test_only_cas_that_changed_are_looked_at_again(signers):
     assert names(failing.of(state(3, serving(0), first[1], changed=(2,)))) == []
 
 
+def test_ca_that_is_not_proved_yet_is_judged_when_it_is(signers):
+    """What its signer may do is a part of its proof; that it has none is told at once."""
+    unproved = {serving(number).authority.id for number in (1, 2)}
+    failing = FailingParts(Checked(signers, (), {}), Time(), lambda: frozenset(unproved))
+    served = state(1, serving(0), serving(1, signer=0), serving(2))
+    assert names(failing.of(served)) == ["CA CA 2"]
+    assert sorted(signers.looks) == ["CA 0", "CA 2"]
+    unproved.clear()
+    assert names(failing.of(served)) == ["CA CA 1", "CA CA 2"]
+
+
 def test_end_of_a_signer_is_noticed_when_it_comes(signers):
     """That nothing changed takes nobody's life longer."""
     clock = Time()

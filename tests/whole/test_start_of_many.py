@@ -224,6 +224,21 @@ def test_ca_that_fails_its_proof_stays_withheld_and_others_go_on(many):
     assert not many.report().failing
 
 
+def test_later_ca_whose_signer_may_not_answer_for_it_is_told_of_at_the_start(many):
+    """It is found out with its proof; who starts the instance hears of it as of one of the first."""
+    ca = many.cas["E"]
+    with services(many.layout) as opened:
+        policy = AuthorityPolicy(signer="A")
+        opened.store.put_authority(Authority(certs.authority_id(ca.certificate), ca.der, "E", policy))
+    started = run_vouchd("start")
+    assert started.returncode == 0
+    assert "CA E: answered tryLater" in started.stderr
+    assert "was not issued by" in started.stderr
+    assert many.answers() == expected(E="tryLater")
+    (part,) = many.report().failing
+    assert (part.ca, "was not issued by" in part.cause) == ("E", True)
+
+
 def test_manager_that_is_killed_amid_the_proof_leaves_nothing_and_starts_anew(many):
     """Those that prove end with it; the next start trusts no proof of before."""
     many.say("A")

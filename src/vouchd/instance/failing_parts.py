@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from itertools import chain
 from typing import NamedTuple
@@ -37,9 +37,15 @@ class FailingParts:
     So a report costs what changed and what fails, however many CAs there are.
     """
 
-    def __init__(self, checked: Checked, clock: Clock) -> None:
+    def __init__(self, checked: Checked, clock: Clock, unproved: Callable[[], frozenset[str]] = frozenset[str]) -> None:
+        """`unproved` are the ids of the CAs that the start has not proved yet, or that did not pass.
+
+        Whether their signers may answer for them is a part of the proof.
+        """
         self._checked = checked
         self._clock = clock
+        self._unproved = unproved
+        self._left: frozenset[str] = frozenset()  # those that were not judged for that
         self._version = -1
         self._looked_at = 0  # POSIX seconds
         self._known: dict[str, _Judgement] = {}
@@ -55,18 +61,19 @@ class FailingParts:
         changed = frozenset[str]() if state.version == self._version else state.changed_since(self._version)
         heard, back = self._hear(state.by_id, changed), now < self._looked_at
         self._looked_at = now
+        before, self._left = self._left, self._unproved()
         if heard or back:  # what was said of later moments says nothing of a clock that was set back
             self._known, self._failing, self._others, self._until = {}, {}, None, _FOREVER
             self._judge(state.by_id, state.by_id, now)
         elif now > self._until:
             self._until = _FOREVER
             ended = [each for each, one in self._known.items() if one.until < now]
-            self._judge({*ended, *(changed or ())}, state.by_id, now)
+            self._judge({*ended, *(changed or ()), *(before - self._left)}, state.by_id, now)
             kept = (one.until for one in self._known.values() if one.part is None)
             self._until = min(kept, default=_FOREVER)
         else:
             failing = [each for each in self._failing if self._known[each].until < now]
-            self._judge({*failing, *(changed or ())}, state.by_id, now)
+            self._judge({*failing, *(changed or ()), *(before - self._left)}, state.by_id, now)
         self._version = state.version
         return (*self._of_known(), *self._of_start())
 
@@ -78,6 +85,9 @@ class FailingParts:
             if serving is None:
                 self._known.pop(each, None)
                 self._others = None
+                continue
+            if each in self._left and self._checked.signers.has_for(serving.authority):
+                self._known.pop(each, None)
                 continue
             judged = self._known[each] = self._judged(serving, now)
             if judged.part is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 
 from cryptography import x509
@@ -65,10 +66,19 @@ def require_signer(settings: Settings, certificate: x509.Certificate) -> None:
 
 
 def checked_signers(
-    layout: Layout, material: KeyMaterial, warn: Warn, *, whole: bool = False, store: Store | None = None
+    layout: Layout,
+    material: KeyMaterial,
+    warn: Warn,
+    *,
+    whole: bool = False,
+    store: Store | None = None,
+    at_once: int = sys.maxsize,
 ) -> Checked:
-    """The signers of the instance, and what fails; `store`: the instance's, where it is open."""
-    checked = check_start(layout, material, store)
+    """The signers of the instance, and what fails; `store`: the instance's, where it is open.
+
+    `at_once`: see check_settings.
+    """
+    checked = check_start(layout, material, store, at_once)
     if whole:
         checked.require_all()
     for doubt in (*checked.doubts, *(f"{part}: {error}" for part, error in checked.failing.items())):

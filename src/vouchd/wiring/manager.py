@@ -40,7 +40,14 @@ from vouchd.instance.backups import read_backup_record
 from vouchd.instance.certificates.host_tokens import HostTokens
 from vouchd.instance.certificates.in_use import RENEWED
 from vouchd.instance.certificates.places import AUDIT_SIGNING, SSLSERVER, SystemCertificate, system_certificates
-from vouchd.instance.certificates.signers import Checked, KeyMaterial, key_identifiers, token_pools
+from vouchd.instance.certificates.signers import (
+    Checked,
+    KeyMaterial,
+    LoadedSigners,
+    judged_signers,
+    key_identifiers,
+    token_pools,
+)
 from vouchd.instance.failing_parts import FailingParts
 from vouchd.instance.lifecycle import take_fetch_requests
 from vouchd.instance.locking import ingest_lock, quiet
@@ -48,7 +55,7 @@ from vouchd.instance.pidfile import running_pid
 from vouchd.instance.refusals import Refusals
 from vouchd.instance.report import FailingPart, RefusedPoint
 from vouchd.instance.selftests.results import SelfTestFile, remove_results
-from vouchd.instance.selftests.start_proof import StartProof
+from vouchd.instance.selftests.start_proof import Conclusion, StartProof
 from vouchd.instance.signing_sets import SigningWord
 from vouchd.pkix.purposes import Validity
 from vouchd.processes.logs import set_up_logs
@@ -149,7 +156,10 @@ def _parts(
     Raises: ConfigError, SigningError, StoreError where it is not to start.
     """
     layout, settings = services.layout, services.settings
-    checked = checked_signers(layout, material, warn, store=services.store)
+    # At a restart the workers of before answer for all CAs until all are proved.
+    at_once = sys.maxsize if is_restart else settings.selftests.at_once
+    proof = StartProof(at_once)
+    checked = checked_signers(layout, material, warn, store=services.store, at_once=at_once)
     validities = _validities(material.certificates)
     services.in_use.listen(lambda now: validities.update(_validities(system_certificates(now))), *RENEWED)
     # A clone with an embedded store has the master's facts, and what the master makes of them.
@@ -160,9 +170,7 @@ def _parts(
     keyring = open_ring(members)
     # After a restart the workers of before have answered all the while: what was known then keeps its bound.
     begin = (lambda: None) if is_restart else watermark.begin
-    # At a restart the workers of before answer for all CAs until all are proved.
-    proof = StartProof(sys.maxsize if is_restart else settings.selftests.at_once)
-    prove = partial(_prove, services, publication, material, warn, begin, proof)
+    prove = partial(_prove, services, publication, material, checked.signers, warn, begin, proof)
     plain = replace(plain, certificates=validities, prove=prove, proof=proof)
     return _put_together(services, publication, watermark, members, keyring, checked, plain)
 
@@ -190,7 +198,7 @@ def _put_together(
     services.in_use.listen(lambda now: sign_audit_log(keeping, layout, now), AUDIT_SIGNING)
     compare = verifying(layout, services.in_use, lambda: publication.state, members.others)
     replication = replication_watch(layout, settings, services.store, clock)
-    parts = FailingParts(checked, clock)
+    parts = FailingParts(checked, clock, lambda: plain.proof.unproved)
     works = (*works_for_the_set(services, members, replication, compare, seals), *keyring.works)
     approvals = ApprovalWatch(services.store, clock)
     works += _own_works(services, approvals, parts)
@@ -234,6 +242,7 @@ def _prove(
     services: Services,
     publication: ManifestPublication,
     material: KeyMaterial,
+    signers: LoadedSigners,
     warn: Warn,
     begin: Callable[[], None],
     proof: StartProof,
@@ -247,8 +256,21 @@ def _prove(
         warn(failed)
     begin()
     gc.enable()
-    proof.begin(tests.conclude)
+
+    def conclude(conclusions: Iterable[Conclusion]) -> None:
+        for line in _later_doubts(signers, publication.state, proof.at_once, services.clock.now()):
+            warn(line)
+        tests.conclude(conclusions)
+
+    proof.begin(conclude)
     material.forget()  # what signs stays with those who sign
+
+
+def _later_doubts(signers: LoadedSigners, state: ServingState, at_once: int, at: int) -> tuple[str, ...]:
+    """What is told of signers of CAs at a start, of those that were proved after the first answers."""
+    later = [one.authority for one in state.authorities[at_once:] if signers.has_for(one.authority)]
+    failing, doubts = judged_signers(signers, later, at)
+    return (*doubts, *(f"{part}: {error}" for part, error in failing.items()))
 
 
 def _publishing(services: Services) -> tuple[ManifestPublication, Watermark]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 
@@ -256,10 +257,13 @@ def _others(store: Store, membership: Membership) -> list[Member]:
 # Whether an instance would start: its settings, its keys, its signers for its CAs.
 
 
-def check_start(layout: Layout, material: KeyMaterial, store: Store | None = None) -> Checked:
-    """Read the keys as a start does; changes nothing; `store`: the instance's, open.
+def check_start(
+    layout: Layout, material: KeyMaterial, store: Store | None = None, at_once: int = sys.maxsize
+) -> Checked:
+    """Read the keys as a start does; changes nothing; `store`: the instance's, open; `at_once`: see check_settings.
 
     Raises: ConfigError, SigningError, StoreError.
     """
     with nullcontext(store) if store else closing(open_store(layout, material.settings)) as opened:
-        return check_settings(layout, material, last_known(layout, opened).authorities(), SystemClock().now())
+        authorities = last_known(layout, opened).authorities()
+        return check_settings(layout, material, authorities, SystemClock().now(), at_once)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -49,6 +50,10 @@ class LoadedSigners:
     def of(self, authority: Authority) -> SoftwareSigner:
         """The signer that is named for this CA, which has no problem."""
         return self.ready[authority.policy.signer or self.default]
+
+    def has_for(self, authority: Authority) -> bool:
+        """Whether the signer that is named for this CA has no problem of its own."""
+        return (authority.policy.signer or self.default) in self.ready
 
     @cached_property
     def known(self) -> KnownSigners:
@@ -258,8 +263,12 @@ class Checked:
             raise SigningError(f"{part}: {error}", hint=error.hint)
 
 
-def check_settings(layout: Layout, material: KeyMaterial, authorities: Iterable[Authority], at: int) -> Checked:
+def check_settings(
+    layout: Layout, material: KeyMaterial, authorities: Iterable[Authority], at: int, at_once: int = sys.maxsize
+) -> Checked:
     """Read the key files as a start does; changes nothing.
+
+    Of more CAs than `at_once` the others have signers, and whether these may answer for them is proved later.
 
     Raises: ConfigError; SigningError when there is neither a CA, nor a signer, nor an agent port to start for.
     """
@@ -267,6 +276,19 @@ def check_settings(layout: Layout, material: KeyMaterial, authorities: Iterable[
     if not (authorities or signers.ready or settings.agent.tls.installed):
         for problem in signers.problems.values():  # there is nothing at all to start for
             raise problem
+    first = [one for number, one in enumerate(authorities) if number < at_once or not signers.has_for(one)]
+    failing, doubts = judged_signers(signers, first, at)
+    shown = {authority.policy.signer or signers.default for authority in authorities}  # by their CAs
+    failing |= {f"signer {name}": problem for name, problem in signers.problems.items() if name not in shown}
+    failing |= _failing_parts(layout, settings)
+    doubts |= dict.fromkeys(_token_doubts(signers, settings.token))
+    return Checked(signers, (*settings.warnings, *doubts, *_expiry_doubts(material, at)), failing)
+
+
+def judged_signers(
+    signers: LoadedSigners, authorities: Iterable[Authority], at: int
+) -> tuple[dict[str, SigningError], dict[str, None]]:
+    """Which of these CAs no signer may answer for, and why; and what is doubtful of the others, one line each."""
     failing: dict[str, SigningError] = {}
     doubts: dict[str, None] = {}
     for authority in authorities:
@@ -274,11 +296,7 @@ def check_settings(layout: Layout, material: KeyMaterial, authorities: Iterable[
             failing[f"CA {authority.label}"] = SigningError(f"answered tryLater: {error}", hint=error.hint)
         else:
             doubts |= dict.fromkeys(check_signers(signers.known, [authority], at))
-    shown = {authority.policy.signer or signers.default for authority in authorities}  # by their CAs
-    failing |= {f"signer {name}": problem for name, problem in signers.problems.items() if name not in shown}
-    failing |= _failing_parts(layout, settings)
-    doubts |= dict.fromkeys(_token_doubts(signers, settings.token))
-    return Checked(signers, (*settings.warnings, *doubts, *_expiry_doubts(material, at)), failing)
+    return failing, doubts
 
 
 def _token_doubts(signers: LoadedSigners, settings: TokenSettings) -> Iterator[str]:
