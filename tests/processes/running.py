@@ -38,7 +38,7 @@ def eventually(condition: Callable, what: str | Callable[[], str]):
             return result
         now = time.monotonic()
         assert now < end, f"never happened: {what() if callable(what) else what}"
-        pause.wait(max(0.02, 4 * (now - begun)))
+        pause.wait(max(0.02, 2 * (now - begun)))
 
 
 class Instance:
