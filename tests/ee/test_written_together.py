@@ -91,6 +91,15 @@ async def test_answer_that_many_want_is_signed_once_also_in_other_turns():
     assert [answers(clients[one][1]) for one in (0, 2, 4)] == [[b"200 answer to 0good"]] * 3
 
 
+async def test_many_who_ask_the_same_with_a_nonce_are_not_all_signed_for_in_one_turn():
+    """Each of them gets a signature of its own: those of whole queues would hold the loop for as long as they take."""
+    server = make_server()
+    clients = ask(server, *([b"0nonce"] * MANY))
+    written = await turns(server, clients)
+    assert max(after - before for before, after in zip([0, *written], written, strict=False)) <= 2
+    assert [answers(transport) for _, transport in clients] == [[b"200 answer to 0nonce"]] * MANY
+
+
 @pytest.mark.parametrize("signers", [True, False], ids=["other signers", "new state"])
 async def test_answer_that_waits_to_be_written_is_made_anew_when_what_it_rests_on_has_changed(signers):
     """After a new CRL, or the word to sign with another key, nobody is given what was signed before."""

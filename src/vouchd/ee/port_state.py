@@ -157,7 +157,6 @@ class PortState:
         self.threads = SigningThreads(port.max_in_flight, threads)
         self._signed: dict[bytes, tuple[Asking, Draft]] = {}  # what is to be written, and the signatures in that order
         self._signatures: list[bytes] = []
-        self._repeated: list[tuple[bytes, Asking]] = []  # what another one of them asks as well
         self.groups = ClientGroups(port.ipv4_prefix, port.ipv6_prefix, port.trusted_proxies, salt)
         self.counters = EECounters(counters or WorkerCounters())
         self.records = records or AnsweredRecords(AnswerRecords.NONE, 1, lambda _: "", clients=False)
@@ -285,10 +284,12 @@ class PortState:
         """Answer those whose turn has come: all is drafted, then all signed, then all given.
 
         A processor that goes back and forth between these three takes longer for each of them. So where the next ones
-        are of the same group what is signed waits for theirs, until it is some.
+        are of the same group what is signed waits for theirs, until it is some, or another one asks the same: that may
+        want a signature of its own, which is to be made in the slice in which its turn came.
         """
         drafts: dict[bytes, tuple[Asking, Draft]] = {}
-        signed, repeated = self._signed, self._repeated
+        signed = self._signed
+        repeated: list[tuple[bytes, Asking]] = []  # what another one of them asks as well
         slow: list[SlowTurn] = []
         by_der, draft_of = self.cache.by_der, self._answering.draft
         second, begin = int(self.clock()), time.perf_counter()
@@ -312,8 +313,10 @@ class PortState:
             self._sign_beside(slow)
         if drafts:
             self._sign_all(drafts, begin)
-        if not self.queue.goes_on or len(self._signatures) >= WRITTEN_TOGETHER:
+        if repeated or not self.queue.goes_on or len(self._signatures) >= WRITTEN_TOGETHER:
             self._give_signed()
+        for request_der, client in repeated:
+            self.answer(request_der, client)
 
     def _sign_all(self, drafts: dict[bytes, tuple[Asking, Draft]], begin: float) -> None:
         """Sign what was begun to be drafted at that time of `perf_counter`."""
@@ -331,9 +334,9 @@ class PortState:
                 self.answer(request_der, client)
 
     def _give_signed(self) -> None:
-        """Give what was signed, then answer who asks the same."""
-        signed, signatures, repeated = self._signed, self._signatures, self._repeated
-        self._signed, self._signatures, self._repeated = {}, [], []
+        """Give what was signed."""
+        signed, signatures = self._signed, self._signatures
+        self._signed, self._signatures = {}, []
         self.look()
         now, recorded, second, date = int(self.clock()), self.records.wanted, self.second, self.date
         for (request_der, (client, draft)), signature in zip(signed.items(), signatures, strict=True):
@@ -347,8 +350,6 @@ class PortState:
                 frame.tally.made += 1
                 if not client.give_alone(frame.once(draft, signature, second, date)):
                     client.give(Uncacheable(draft.signed_with(signature).response_der))
-        for request_der, client in repeated:
-            self.answer(request_der, client)
 
     def _sign_beside(self, turns: Sequence[SlowTurn]) -> None:
         """Have threads that are free sign for some, as many together as is good; the others wait for a thread."""
