@@ -100,6 +100,15 @@ async def test_many_who_ask_the_same_with_a_nonce_are_not_all_signed_for_in_one_
     assert [answers(transport) for _, transport in clients] == [[b"200 answer to 0nonce"]] * MANY
 
 
+async def test_answer_does_not_wait_to_be_written_while_others_ask_for_what_is_not_signed():
+    """There may be no end of them, as in a network from which somebody sends nonsense."""
+    server = make_server()
+    clients = ask(server, b"0nonce", *([b"nonsense"] * MANY))
+    written = await turns(server, clients)
+    assert written[:2] == [0, 2]
+    assert answers(clients[0][1]) == [b"200 answer to 0nonce"]
+
+
 @pytest.mark.parametrize("signers", [True, False], ids=["other signers", "new state"])
 async def test_answer_that_waits_to_be_written_is_made_anew_when_what_it_rests_on_has_changed(signers):
     """After a new CRL, or the word to sign with another key, nobody is given what was signed before."""

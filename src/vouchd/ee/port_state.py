@@ -284,11 +284,11 @@ class PortState:
         """Answer those whose turn has come: all is drafted, then all signed, then all given.
 
         A processor that goes back and forth between these three takes longer for each of them. So where the next ones
-        are of the same group what is signed waits for theirs, until it is some, or another one asks the same: that may
-        want a signature of its own, which is to be made in the slice in which its turn came.
+        are of the same group what is signed waits for theirs, until it is some, or no more is signed, or another one
+        asks the same: that may want a signature of its own, which is to be made in the slice in which its turn came.
         """
         drafts: dict[bytes, tuple[Asking, Draft]] = {}
-        signed = self._signed
+        signed, before = self._signed, len(self._signatures)
         repeated: list[tuple[bytes, Asking]] = []  # what another one of them asks as well
         slow: list[SlowTurn] = []
         by_der, draft_of = self.cache.by_der, self._answering.draft
@@ -313,7 +313,8 @@ class PortState:
             self._sign_beside(slow)
         if drafts:
             self._sign_all(drafts, begin)
-        if repeated or not self.queue.goes_on or len(self._signatures) >= WRITTEN_TOGETHER:
+        grows = before < len(self._signatures) < WRITTEN_TOGETHER
+        if repeated or not (grows and self.queue.goes_on):
             self._give_signed()
         for request_der, client in repeated:
             self.answer(request_der, client)
