@@ -309,8 +309,7 @@ class PortState:
                     slow.append(SlowTurn(self, request_der, client, draft, second))
                 else:
                     drafts[request_der] = client, draft
-        if slow:
-            self._sign_beside(slow)
+        self._sign_beside(slow)
         if drafts:
             self._sign_all(drafts, begin)
         grows = before < len(self._signatures) < WRITTEN_TOGETHER
