@@ -58,7 +58,9 @@ def _picture(driver: Chrome, name: str) -> None:
         size = driver.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]
         wanted = {"clip": {**size, "scale": 1}, "captureBeyondViewport": True}
         picture = driver.execute_cdp_cmd("Page.captureScreenshot", wanted)["data"]
-        Path(folder, f"{name}.png").write_bytes(base64.b64decode(picture))
+        path = Path(folder, f"{name}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(base64.b64decode(picture))
 
 
 _LOOKS_LIKE = """
