@@ -254,6 +254,26 @@ def test_facts_are_told_to_members_alone(master, user):
             ask()
 
 
+def test_member_that_has_asked_is_told_what_changed_since(master):
+    """Of all CAs first, then of those alone of which something changed, and of all to who names another's version."""
+    members = master.member()
+    whole = members.epochs()
+    assert whole.concerned is None
+    assert members.epochs(whole.version).concerned == frozenset()
+    ca = CA.create("CA that came later")
+    master.services.authorities.add(ca.der, LOCAL)
+    master.services.ingesting.accept_crl(crl(ca, {5: None}), "test", LOCAL, master.services.audit._clock.now())
+    master.publish()
+    part = members.epochs(whole.version)
+    each = certs.authority_id(ca.certificate)
+    assert (part.concerned, [epoch.issuing_point.authority_id for epoch in part.epochs]) == ({each}, [each])
+    assert members.epochs(part.version).epochs == ()
+    for version in ("other:1", "x", f"{part.version}0", part.version.partition(":")[0] + ":" + "9" * 5000):
+        again = members.epochs(version)
+        assert again.concerned is None
+        assert {*whole.epochs, *part.epochs} <= set(again.epochs)
+
+
 def test_document_and_epochs_are_what_the_master_has(master):
     """A member gets the CRL that the facts name, byte for byte, and sees what is answered from."""
     ca = CA.create("Followed CA")

@@ -37,12 +37,13 @@ class Set:
         self.members = (ME, *others)
         self.users: tuple[User, ...] = ()
         self.sent: list[tuple[str, str, tuple[Epoch, ...]]] = []
+        self.questions: list[tuple[str, str]] = []
         self.watermark = Watermark(stale, lambda: self.seconds)
         self.watermark.resume(behind, of_authorities(self.ours))
         self.peers = Peers(
             lambda: ME,
             self.registry,
-            lambda: self.ours,
+            self.served,
             lambda member: Answering(self, member),
             self,
             self.watermark,
@@ -52,6 +53,9 @@ class Set:
 
     def now(self) -> int:
         return NOW + int(self.seconds)
+
+    def served(self) -> dict[str, tuple[Epoch, ...]]:
+        return of_authorities(self.ours)
 
     def registry(self) -> tuple[Member, ...]:
         if self.members is None:
@@ -74,7 +78,8 @@ class Answering:
     def __init__(self, site: Set, member: Member) -> None:
         self._site, self._member = site, member
 
-    def epochs(self) -> PeerEpochs:
+    def epochs(self, after: str = "") -> PeerEpochs:
+        self._site.questions.append((self._member.id, after))
         if self._member.id not in self._site.answers:
             raise ClientError("no connection")
         return self._site.answers[self._member.id]
@@ -91,10 +96,10 @@ def test_newer_crl_elsewhere_counts_from_when_it_was_seen_first():
     assert not site.look(5)
     assert not site.look(59)
     assert site.look(1) == {POINT.authority_id}
-    assert site.peers.states[0].lag_seconds == ((POINT, -60),)
+    assert site.peers.states[0].lags == ((POINT, -60, epoch(2)),)
     site.ours = [epoch(2)]
     assert not site.look(5)
-    assert site.peers.states[0].lag_seconds == ()
+    assert site.peers.states[0].lags == ()
 
 
 def test_still_newer_crls_do_not_start_the_bound_anew():
@@ -112,7 +117,7 @@ def test_older_crl_elsewhere_is_its_lag_and_not_ours():
     site.ours = [epoch(2)]
     site.look()
     assert not site.look(100)
-    assert site.peers.states[0].lag_seconds == ((POINT, 100),)
+    assert site.peers.states[0].lags == ((POINT, 100, epoch(1)),)
 
 
 def test_what_a_member_said_last_counts_while_it_cannot_be_asked():
@@ -135,7 +140,7 @@ def test_who_caught_up_is_not_behind_a_member_that_cannot_be_asked(ours):
     del site.answers[OTHER.id]
     site.ours = [epoch(ours)]
     assert not site.look(60)
-    assert site.peers.states[0].lag_seconds == ()
+    assert site.peers.states[0].lags == ()
 
 
 def test_member_away_makes_nobody_behind():
@@ -160,7 +165,7 @@ def test_bound_of_zero_is_off():
     site.say(epoch(2))
     site.look()
     assert not site.look(10_000)
-    assert site.peers.states[0].lag_seconds == ((POINT, -10_000),)
+    assert site.peers.states[0].lags == ((POINT, -10_000, epoch(2)),)
 
 
 def test_member_that_left_the_set_is_forgotten():
@@ -232,6 +237,35 @@ def test_set_that_cannot_be_read_makes_nobody_sure():
     assert site.look() == {POINT.authority_id}
     site.members = members
     assert not site.look()
+
+
+def test_member_is_asked_for_what_changed_since_it_told_last():
+    """Who has told a version is asked for what changed since; what it told before stays as long as it says no other."""
+    site, other = Set(OTHER), IssuingPointId("b" * 64, "complete")
+    site.ours = [epoch(1), epoch(1, other)]
+    site.answers[OTHER.id] = PeerEpochs(NOW, (epoch(1), epoch(1, other)), version="run:1")
+    site.look()
+    site.answers[OTHER.id] = PeerEpochs(NOW, (epoch(2),), version="run:2", concerned=frozenset({POINT.authority_id}))
+    site.look()
+    site.answers[OTHER.id] = PeerEpochs(NOW, (), version="run:2", concerned=frozenset())
+    assert site.look(60) == {POINT.authority_id}
+    assert site.questions == [(OTHER.id, ""), (OTHER.id, "run:1"), (OTHER.id, "run:2")]
+    assert site.peers.states[0].lags == ((POINT, -60, epoch(2)),)
+    site.answers[OTHER.id] = PeerEpochs(NOW, (), version="run:3", concerned=frozenset({POINT.authority_id}))
+    assert not site.look(), "it answers for that CA no more"
+    assert site.peers.states[0].lags == ((POINT, 1, None),)
+
+
+def test_member_that_left_and_is_back_is_asked_for_all():
+    """What a member told before it was taken out is forgotten with it."""
+    site = Set(OTHER)
+    site.answers[OTHER.id] = PeerEpochs(NOW, (epoch(1),), version="run:1")
+    site.look()
+    site.members = (ME,)
+    site.look()
+    site.members = (ME, OTHER)
+    site.look()
+    assert site.questions == [(OTHER.id, ""), (OTHER.id, "")]
 
 
 class ReadMeanwhile(list):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, convert
@@ -19,7 +19,7 @@ from vouchd.cloning.verdicts import read_verification, verification_of
 from vouchd.cloning.verifying import SAMPLE, SETTLE_SECONDS
 from vouchd.core import facts
 from vouchd.errors import LifecycleError, NotFound, StoreUnavailable
-from vouchd.instance.report import MemberReport
+from vouchd.instance.report import MemberReport, ServedPoint
 from vouchd.service.permission import Action
 
 MAX_SAMPLE, MAX_SERIALS, MAX_SETTLE_SECONDS = 100, 1000, 60
@@ -146,7 +146,7 @@ def _members(call: Call) -> SecurityDomain:
     services = call.services
     members = services.domain.members(call.caller)
     me, master = services.membership.me(), master_of(members)
-    seen = {one.id: one for one in _others_seen(call)}
+    seen = _others_seen(call)
     return SecurityDomain(
         name=services.settings.of_set.domain,
         this_instance=me.id if me else None,
@@ -156,15 +156,16 @@ def _members(call: Call) -> SecurityDomain:
     )
 
 
-def _others_seen(call: Call) -> tuple[MemberReport, ...]:
-    """The other members as the running instance saw them last; none while it does not run."""
+def _others_seen(call: Call) -> dict[str, SeenMember]:
+    """The other members as the running instance saw them last, by id; none while it does not run."""
     try:
-        return call.running.report().members
+        report = call.running.report()
     except LifecycleError:
-        return ()
+        return {}
+    return {one.id: _seen(one, report.issuing_points) for one in report.members}
 
 
-def _member(member: facts.Member, master: facts.Member | None, seen: MemberReport | None) -> Member:
+def _member(member: facts.Member, master: facts.Member | None, seen: SeenMember | None) -> Member:
     return Member(
         id=member.id,
         role="master" if member == master else "clone",
@@ -172,7 +173,7 @@ def _member(member: facts.Member, master: facts.Member | None, seen: MemberRepor
         directory=_directory(member.directory) if member.directory else None,
         joined_at=shapes.moment(member.joined_at),
         fingerprint=member.tls_sha256,
-        seen=_seen(seen) if seen else None,
+        seen=seen,
     )
 
 
@@ -180,14 +181,14 @@ def _directory(server: facts.DirectoryServer) -> DirectoryServer:
     return DirectoryServer(address=server.address, connection=server.transport.value, replica_id=server.replica_id)
 
 
-def _seen(member: MemberReport) -> SeenMember:
+def _seen(member: MemberReport, points: Iterable[ServedPoint]) -> SeenMember:
     return SeenMember(
         reachable=member.reachable,
         seen_at=shapes.maybe_moment(member.seen_at),
         clock_skew_seconds=member.skew_seconds,
         error=member.error,
         lags=[MemberLag(*lag) for lag in member.lags],
-        crls=[MemberCRL(*crl) for crl in member.crls],
+        crls=[MemberCRL(*place, number) for place, number in member.crl_numbers(points).items()],
     )
 
 

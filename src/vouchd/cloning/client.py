@@ -58,13 +58,19 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class PeerEpochs:
-    """What another member answers from, and its clock (POSIX seconds)."""
+    """What another member answers from, and its clock (POSIX seconds).
+
+    `epochs` are all of the CAs of the ids `concerned`, which are those that changed since what it told before; None:
+    all that there are. `version` is what to ask with the next time, empty where it is of an earlier version.
+    """
 
     now: int
     epochs: tuple[Epoch, ...]
     master: Member | None = None  # as it knows it
     keyring: KeyringWord | None = None  # None: it is of an earlier version
     asking: Member | None = None  # who asks, as its registry has it; None: it is of an earlier version
+    version: str = ""
+    concerned: frozenset[str] | None = None
 
 
 class News(NamedTuple):
@@ -212,16 +218,18 @@ class PeerClient:
         """The password of the replication account of the set."""
         return _read(self._value("GET", "/replication-password"), lambda record: str(record["password"]))
 
-    def epochs(self) -> PeerEpochs:
-        """What it answers from now."""
+    def epochs(self, after: str = "") -> PeerEpochs:
+        """What it answers from now; only what changed since where it has told of the version `after`."""
         return _read(
-            self._value("GET", "/epochs"),
+            self._value("GET", "/epochs" + (f"?{urlencode({'after': after})}" if after else "")),
             lambda record: PeerEpochs(
                 int(record["now"]),
                 tuple(map(records.read_epoch, record["epochs"])),
                 read_member(record["master"]) if record.get("master") else None,
                 read_word(record["keyring"]) if record.get("keyring") else None,
                 read_member(record["asking"]) if record.get("asking") else None,
+                str(record.get("version", "")),
+                frozenset(map(str, record["concerned"])) if "concerned" in record else None,
             ),
         )
 

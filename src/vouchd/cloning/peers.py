@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from vouchd.cloning.appointment import administrators, believed
 from vouchd.cloning.client import PeerClient, PeerEpochs
-from vouchd.cloning.watermark import Watermark, is_newer
-from vouchd.core.facts import Epoch, IssuingPointId, Member, User, order
+from vouchd.cloning.peer_view import Lag, PeerView
+from vouchd.cloning.watermark import Epochs, Watermark
+from vouchd.core.facts import Epoch, Member, User
 from vouchd.core.ports import Clock
 from vouchd.core.signer_facts import KeyringWord
 from vouchd.errors import NotFound, VouchdError
@@ -31,16 +32,14 @@ _REGISTRY_SECONDS = 2.0  # a store that hangs must not keep the set from being l
 class PeerState:
     """One other member as it was seen last; times are POSIX seconds.
 
-    `lag_seconds` by issuing point: for how long it has had an older CRL than this member (positive), or a newer one
-    (negative); points that are alike are not in it. `skew_seconds`: its clock before ours.
+    `lags` are of the issuing points in which it differs from this member. `skew_seconds`: its clock before ours.
     """
 
     member: Member
     reachable: bool
     seen_at: int | None = None
     skew_seconds: int = 0
-    epochs: tuple[Epoch, ...] = ()
-    lag_seconds: tuple[tuple[IssuingPointId, int], ...] = ()
+    lags: tuple[Lag, ...] = ()
     error: str = ""
     keyring: KeyringWord | None = None
     knows_us_as: Member | None = None  # None: not known
@@ -53,7 +52,7 @@ class Peers:
         self,
         me: Callable[[], Member | None],
         members: Callable[[], Iterable[Member]],
-        epochs: Callable[[], Iterable[Epoch]],
+        epochs: Callable[[], Epochs],
         connect: Callable[[Member], PeerClient],
         clock: Clock,
         watermark: Watermark,
@@ -74,7 +73,7 @@ class Peers:
         self._own: Member | None = None
         self._reading: threading.Thread | None = None
         self._beginning = threading.Lock()
-        self._apart: dict[tuple[str, IssuingPointId, bool], float] = {}  # since when, which of the two is ahead
+        self._views: dict[str, PeerView] = {}  # by id
         self._masters: dict[str, Member] = {}
         self._appointing: frozenset[bytes] = frozenset()
         self._late: frozenset[str] = watermark.late()
@@ -103,11 +102,11 @@ class Peers:
         """
         self._remember()
         read, others = self._read, self.others()  # in this order: a set that is read just now was not asked
-        ours = {epoch.issuing_point: epoch for epoch in self._epochs()}
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            answers = list(pool.map(lambda member: self._ask(member, ours), others))
         before = {state.member.id: state for state in self.states}
         self._forget({member.id for member in others}, before)
+        ours = self._epochs()
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            answers = list(pool.map(lambda member: self._ask(member, ours), others))
         self.states = tuple(
             self._state(member, answer, before.get(member.id), ours)
             for member, answer in zip(others, answers, strict=True)
@@ -122,7 +121,7 @@ class Peers:
         """The member says that it answers from these, and sees that this one does not. Raises: NotFound."""
         if member_id not in {member.id for member in self.others()}:
             raise NotFound(f"no other member {member_id[:100]}")
-        ours = {epoch.issuing_point.authority_id for epoch in self._epochs()}
+        ours = self._epochs()
         known = [epoch for epoch in epochs if epoch.issuing_point.authority_id in ours]
         self._watermark.learn(_word(member_id), known)
 
@@ -147,78 +146,51 @@ class Peers:
             self._read = True
             self._appointing = administrators(self._users())
 
-    def _ask(self, member: Member, ours: Mapping[IssuingPointId, Epoch]) -> PeerEpochs | VouchdError:
+    def _ask(self, member: Member, ours: Epochs) -> PeerEpochs | VouchdError:
+        view = self._views[member.id]
         try:
             client = self._connect(member)
-            answer = client.epochs()
+            answer = client.epochs(view.version)
         except VouchdError as error:
             return error
-        theirs = {epoch.issuing_point: epoch for epoch in answer.epochs}
-        lacking = [epoch for point, epoch in ours.items() if is_newer(epoch, theirs.get(point))]
+        view.take(answer, ours, self._now())
+        lacking = view.lacking()
         if lacking and self._own is not None:
             with suppress(VouchdError):  # one of an earlier version has no ear for it
                 client.tell_newer(self._own.id, lacking[:MOST_TOLD])
         return answer
 
     def _state(
-        self,
-        member: Member,
-        answer: PeerEpochs | VouchdError,
-        before: PeerState | None,
-        ours: dict[IssuingPointId, Epoch],
+        self, member: Member, answer: PeerEpochs | VouchdError, before: PeerState | None, ours: Epochs
     ) -> PeerState:
+        view = self._views[member.id]
         if isinstance(answer, VouchdError):
             # What it said last still counts: that it cannot be asked now does not make its newer CRL unsaid.
+            view.make_up(ours)
             last = before or PeerState(member, reachable=False)
-            still = tuple(self._still(last, ours))
-            return replace(last, member=member, reachable=False, error=str(answer), lag_seconds=still)
+            still = tuple(lag for lag in last.lags if lag.point in view.apart)
+            return replace(last, member=member, reachable=False, error=str(answer), lags=still)
         if answer.master is not None:
             self._masters[member.id] = answer.master
-        self._watermark.know(member.id, answer.epochs)
+        if answer.concerned is None:
+            self._watermark.know(member.id, answer.epochs)
+        elif answer.concerned:
+            self._watermark.know_of(member.id, answer.concerned, answer.epochs)
         self._watermark.forget([_word(member.id)])  # its own answer is newer than what it said of itself
-        lags = []
-        for point in {epoch.issuing_point for epoch in answer.epochs} | ours.keys():
-            theirs = next((epoch for epoch in answer.epochs if epoch.issuing_point == point), None)
-            lag = self._apart_for(member.id, point, theirs, ours.get(point))
-            if lag:
-                lags.append((point, lag))
         return PeerState(
             member,
             reachable=True,
             seen_at=self._clock.now(),
             skew_seconds=answer.now - self._clock.now(),
-            epochs=answer.epochs,
-            lag_seconds=tuple(sorted(lags)),
+            lags=view.lags(self._now()),
             keyring=answer.keyring,
             knows_us_as=answer.asking,
         )
 
-    def _still(self, last: PeerState, ours: dict[IssuingPointId, Epoch]) -> Iterator[tuple[IssuingPointId, int]]:
-        """The lags of a member that cannot be asked, without those that were made up for here since."""
-        theirs = {epoch.issuing_point: epoch for epoch in last.epochs}
-        for point, lag in last.lag_seconds:
-            if lag < 0 and point in ours and order(ours[point]) >= order(theirs[point]):
-                self._apart.pop((last.member.id, point, True), None)
-            else:
-                yield point, lag
-
-    def _apart_for(self, member_id: str, point: IssuingPointId, theirs: Epoch | None, ours: Epoch | None) -> int:
-        """For how long theirs has been older than ours (positive seconds), or newer (negative); 0: they are alike."""
-        alike = theirs is not None and ours is not None and theirs.essence == ours.essence
-        ahead = theirs is not None and is_newer(theirs, ours)
-        for side in (False, True):
-            if alike or side is not ahead:
-                self._apart.pop((member_id, point, side), None)
-        if alike:
-            return 0
-        since = self._apart.setdefault((member_id, point, ahead), self._now())
-        seconds = max(1, int(self._now() - since))
-        return -seconds if ahead else seconds
-
     def _forget(self, members: set[str], before: Collection[str]) -> None:
         gone = [name for name in before if name not in members]
         self._watermark.forget([*gone, *map(_word, gone)])
-        self._apart = {key: since for key, since in self._apart.items() if key[0] in members}
+        self._views = {name: self._views.get(name) or PeerView() for name in members}
         self._masters = {name: member for name, member in self._masters.items() if name in members}
 
 

@@ -112,7 +112,7 @@ class Watermark:
             if epochs is self._served:
                 return
             former, self._served = self._served, epochs
-            self._compare(_differing(former, epochs))
+            self._compare(differing(former, epochs))
             if self._doubted is not None:
                 new = epochs.keys() - self._doubted
                 self._doubted |= new
@@ -185,6 +185,6 @@ def _by_point(epochs: Iterable[Epoch]) -> dict[str, dict[IssuingPointId, Epoch]]
     return known
 
 
-def _differing(former: Epochs, present: Epochs) -> set[str]:
+def differing(former: Epochs, present: Epochs) -> set[str]:
     """The ids of the CAs whose epochs are other ones."""
     return {each for each in former.keys() | present.keys() if former.get(each) is not present.get(each)}

@@ -218,10 +218,11 @@ def _members(report: InstanceReport) -> Iterator[Metric]:
             value = lags.get((point.authority_id, point.scope_id), 0)
             lag.add_metric([member.id, point.label, point.authority_id, point.scope_id], value)
     yield lag
+    behind = frozenset(report.behind)
     yield _labelled(
         "vouchd_behind",
         "1 while the CA is answered tryLater because a newer CRL is known and not answered from",
-        {point.label: int(point.label in report.behind) for point in report.issuing_points},
+        {point.label: int(point.label in behind) for point in report.issuing_points},
         "ca",
     )
     waiting = GaugeMetricFamily(

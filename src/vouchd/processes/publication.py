@@ -81,6 +81,11 @@ class ManifestPublication:
         self._unswept = math.inf  # publications since all files were looked at
         self.state = ServingState(0, ())  # what was published last, as the workers load it
 
+    @property
+    def epochs(self) -> Mapping[str, tuple[Epoch, ...]]:
+        """What was published last, by the CA's id; of a CA of which nothing changed it is the same object."""
+        return self._published.epochs
+
     def revision(self) -> int:
         """See Publication."""
         return self._store.revision()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from vouchd.cloning.peer_view import Lag
 from vouchd.cloning.peers import Peers, PeerState
 from vouchd.cloning.replication_watch import ReplicationWatch
 from vouchd.cloning.verdicts import Verification
@@ -59,9 +60,11 @@ def _report(state: PeerState) -> MemberReport:
         reachable=state.reachable,
         seen_at=state.seen_at,
         skew_seconds=state.skew_seconds,
-        lags=tuple((point.authority_id, point.scope_id, seconds) for point, seconds in state.lag_seconds),
+        lags=tuple((*_place(lag), lag.seconds) for lag in state.lags),
         error=state.error,
-        crls=tuple(
-            (one.issuing_point.authority_id, one.issuing_point.scope_id, one.newest.crl_number) for one in state.epochs
-        ),
+        crls=tuple((*_place(lag), lag.theirs.newest.crl_number) for lag in state.lags if lag.theirs is not None),
     )
+
+
+def _place(lag: Lag) -> tuple[str, str]:
+    return lag.point.authority_id, lag.point.scope_id

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -66,7 +66,7 @@ class Published:
     refusals: tuple[Refusal, ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
     quarantined: tuple[HeldCRL, ...] = ()
-    epochs: Mapping[str, Sequence[Epoch]] = field(default_factory=dict)
+    epochs: Mapping[str, tuple[Epoch, ...]] = field(default_factory=dict)
     uncovered: tuple[UncoveredCA, ...] = ()
 
 

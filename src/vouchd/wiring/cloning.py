@@ -15,8 +15,8 @@ from vouchd.cloning.peers import Peers
 from vouchd.cloning.registry import master_of
 from vouchd.cloning.verifying import Verifying
 from vouchd.cloning.verifying_master import ComparedMaster
-from vouchd.cloning.watermark import Watermark
-from vouchd.core.facts import Epoch, Member
+from vouchd.cloning.watermark import Epochs, Watermark
+from vouchd.core.facts import Member
 from vouchd.core.ports import AuditSink, ChangeNotifier, Clock, Store
 from vouchd.core.status import ServingState
 from vouchd.errors import NotFound, TryLater
@@ -145,7 +145,7 @@ def peers(
     in_use: CertificatesInUse,
     store: Store,
     membership: Membership,
-    epochs: Callable[[], Iterable[Epoch]],
+    epochs: Callable[[], Epochs],
     clock: Clock,
     watermark: Watermark,
 ) -> Peers:

@@ -28,8 +28,7 @@ from vouchd.cloning.peers import Peers
 from vouchd.cloning.replication import replication_watch
 from vouchd.cloning.verdicts import read_verification
 from vouchd.cloning.verifying import Verifying
-from vouchd.cloning.watermark import ACCEPTED, STORE, Watermark, of_authorities
-from vouchd.core.facts import Epoch
+from vouchd.cloning.watermark import ACCEPTED, STORE, Watermark
 from vouchd.core.ports import CA_KIND, Clock
 from vouchd.core.status import ServingState
 from vouchd.ee.client_groups import ClientGroups
@@ -288,7 +287,7 @@ def _publishing(services: Services) -> tuple[ManifestPublication, Watermark]:
     )
     publication.current()
     late = [served.authority.id for served in publication.state.authorities if served.behind]
-    watermark.resume(late, of_authorities(epochs_of(publication.state)))
+    watermark.resume(late, publication.epochs)
     if services.layout.restored.exists():
         _doubt(services, watermark)
     indexing.known = partial(watermark.know_of, STORE)
@@ -311,7 +310,7 @@ def _doubt(services: Services, watermark: Watermark) -> None:
 
 
 def _peers(services: Services, publication: ManifestPublication, watermark: Watermark) -> Peers:
-    store, epochs = services.store, lambda: epochs_of(publication.state)
+    store, epochs = services.store, lambda: publication.epochs
     return peers(services.layout, services.in_use, store, services.membership, epochs, services.clock, watermark)
 
 
@@ -349,11 +348,6 @@ def _doubtful(seals: MemberSeals | None, publication: ManifestPublication) -> tu
         )
         for doubt in doubts
     )
-
-
-def epochs_of(state: ServingState) -> tuple[Epoch, ...]:
-    """The epochs that are answered from."""
-    return tuple(point.epoch for served in state.authorities for point in served.points)
 
 
 def _agent_part(

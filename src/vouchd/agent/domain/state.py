@@ -13,6 +13,7 @@ from aiohttp import web
 
 from vouchd.agent.admission import secured
 from vouchd.agent.domain.bodies import json_answer, read_epochs, read_object, read_seconds
+from vouchd.agent.domain.served_changes import ServedChanges
 from vouchd.agent.server import CLOSING
 from vouchd.api.services import Services
 from vouchd.cloning.following import mirror_of
@@ -44,6 +45,7 @@ class DomainState:
         self._peers = peers
         self._news = news
         self._reading = asyncio.Lock()
+        self._served = ServedChanges()
         self._run = secrets.token_hex(8)  # revisions count for this process: a store may be put back between two
         self._read_at = -1  # the revision of what was read last, by the version after which it is told
         self._parts: dict[str, tuple[str, bytes]] = {}
@@ -125,20 +127,28 @@ class DomainState:
         await response.write_eof()
         return response
 
-    async def epochs(self, _request: web.Request, caller: Caller) -> web.StreamResponse:
-        """What this member answers from now: its epochs, its clock, which member it takes for the master, who asks."""
-        state, master = self._services.running.state(), await in_thread(self._peers.master)
-        asking = self._peers.known(caller.member)
-        epochs = [point.epoch for served in state.authorities for point in served.points]
-        return json_answer(
-            {
-                "now": self._services.clock.now(),
-                "epochs": [records.served_record(epoch) for epoch in epochs],
-                "master": setrecords.member_record(master) if master else None,
-                "keyring": word_record(self._peers.saying()),
-                "asking": setrecords.member_record(asking) if asking else None,
-            }
-        )
+    async def epochs(self, request: web.Request, caller: Caller) -> web.StreamResponse:
+        """What this member answers from now: its epochs, its clock, which member it takes for the master, who asks.
+
+        Of the epochs only those of CAs of which some changed, to who names the version `after` that this process told.
+        """
+        master, asking = await in_thread(self._peers.master), self._peers.known(caller.member)
+        state = self._services.running.state()
+        version, concerned = self._served.since(request.query.get("after", ""), state)
+        body: dict[str, object] = {
+            "now": self._services.clock.now(),
+            "version": version,
+            "master": setrecords.member_record(master) if master else None,
+            "keyring": word_record(self._peers.saying()),
+            "asking": setrecords.member_record(asking) if asking else None,
+        }
+        if concerned is not None:
+            body["concerned"] = sorted(concerned)
+        serving = state.authorities if concerned is None else filter(None, map(state.by_id.get, concerned))
+        epochs = [point.epoch for each in serving for point in each.points]
+        # Of ten thousand CAs it is some megabytes: others are answered meanwhile.
+        records_of = await in_thread(lambda: [records.served_record(epoch) for epoch in epochs])
+        return await in_thread(lambda: json_answer(body | {"epochs": records_of}))
 
     async def newer(self, request: web.Request, caller: Caller) -> web.StreamResponse:
         """Another member says what it answers from and this one does not; which one its own key says."""

@@ -155,7 +155,7 @@ def _own(member_id: str, role: str, report: InstanceReport) -> MemberRow:
 
 def _other(member: MemberReport, report: InstanceReport, verified: VerifiedMember | None) -> MemberRow:
     lags = {(authority, scope): seconds for authority, scope, seconds in member.lags}
-    numbers = {(authority, scope): number for authority, scope, number in member.crls}
+    numbers = member.crl_numbers(report.issuing_points)
     points = tuple(
         PointLag(one.label, one.scope_id, numbers.get(place), _words(lags.get(place, 0)))
         for one, place in ((one, (one.authority_id, one.scope_id)) for one in report.issuing_points)
