@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -27,14 +28,16 @@ from vouchd.core.facts import CRLRecord, Epoch, Facts, StepBack
 from vouchd.core.policy import ResponsePolicy
 from vouchd.core.ports import Store
 from vouchd.core.status import decide
-from vouchd.errors import TryLater
+from vouchd.errors import SigningError, TryLater
 from vouchd.index.folder import IndexFolder
 from vouchd.index.manifest import load_manifest, read_served
+from vouchd.instance.selftests.shares import Outcome, Share
 from vouchd.pkix.crl import read_header
 from vouchd.processes.publication import ManifestPublication
 from vouchd.processes.store_watch import Published
 from vouchd.service.admitting import Admitting
 from vouchd.service.authorities import Authorities
+from vouchd.service.crl_proof import Outcomes
 from vouchd.service.indexing import Indexing
 from vouchd.service.ingesting import Ingesting
 from vouchd.service.permission import Permission
@@ -56,6 +59,8 @@ class Now:
 class Member:
     """A member of a set that has served a CRL with REVOKED in it, over a store that others write to."""
 
+    outcomes: Outcomes | None = None  # of the processes that begin
+
     def __init__(self, folder: Path, store: Store) -> None:
         self.folder, self.store = folder / "index", store
         self.folder.mkdir(exist_ok=True)
@@ -70,7 +75,7 @@ class Member:
     def begin(self) -> None:
         """What a new manager process begins with."""
         admitting = Admitting(lambda: read_served(self.folder), self.clock)
-        admitting.audit = self.audit
+        admitting.audit, admitting.outcomes = self.audit, self.outcomes
         self.indexing = Indexing(self.store, IndexFolder(self.folder), admitting)
         self.publication = ManifestPublication(self.store, self.indexing, self.folder, lambda: nullcontext(True))
         self.publication.current()
@@ -267,10 +272,29 @@ def restart_and_commit(member: Member, planted: Planted) -> None:
     member.begin()
 
 
+def restart_with_many(member: Member, planted: Planted) -> None:
+    """Likewise, and so many are new that another process judges them."""
+    member.outcomes = by_another_process
+    restart_and_commit(member, planted)
+
+
+def by_another_process(checks: Mapping[str, Callable[[], str]]) -> dict[str, Outcome]:
+    """What a process says that makes all checks."""
+    share = Share(checks)
+    try:
+        assert share.wait(time.monotonic() + 60)
+        return dict.fromkeys(checks, UNTOLD) | share.news()
+    finally:
+        share.end()
+
+
+UNTOLD = SigningError("a process has not told of it")
+
 CARRIERS = {
     "memory": Carrier(BACKENDS["memory"], commit),
     "sqlite": Carrier(BACKENDS["sqlite"], commit),
     "sqlite, not running": Carrier(BACKENDS["sqlite"], restart_and_commit),
+    "sqlite, with many": Carrier(BACKENDS["sqlite"], restart_with_many),
     "followed": Carrier(BACKENDS["sqlite"], adopt),
     "directory": Carrier(BACKENDS["directory"], commit),
     "directory, not running": Carrier(BACKENDS["directory"], restart_and_commit),

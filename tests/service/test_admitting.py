@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import pytest
@@ -17,7 +17,8 @@ from tests.service.world import World, partition
 
 from vouchd.core.acceptance import FUTURE_TOLERANCE_SECONDS
 from vouchd.core.facts import AuthorityFacts, Epoch
-from vouchd.errors import StoreUnavailable
+from vouchd.errors import CRLRejected, StoreUnavailable, VouchdError
+from vouchd.service import crl_proof
 from vouchd.service.admitting import STORE, Admitting, Refusal, Served
 from vouchd.service.arrivals import Received
 from vouchd.stores.sqlite.store import SqliteStore
@@ -195,6 +196,59 @@ def test_crl_is_verified_once_and_anew_when_a_key_of_its_ca_goes(look):
         world.store.put_authority(authority)
         assert look.admit().epochs == (epoch,)
         assert look.tracing.steps == [step] * verifications
+
+
+def test_what_another_process_verified_is_not_judged_again_and_all_else_is(look, ca):
+    """A key that it names is its proof; what it refuses, or says nothing good of, is judged here, and so refused here."""
+    world, (epoch,) = look.world, look.world.store.epochs()
+    keys: list[tuple[str, ...]] = []
+
+    def outcomes(checks: Mapping[str, Callable[[], str]]) -> dict[str, str | VouchdError]:
+        keys.append(tuple(check() for check in checks.values()))
+        return {name: said or key for name, key in zip(checks, keys[-1], strict=True)}
+
+    look.admitting.outcomes, said = outcomes, CRLRejected("not verified there")
+    assert look.admit().epochs == (epoch,)
+    assert len(look.tracing.steps) == 1, "judged here, and admitted"
+    other = Look(world)
+    other.admitting.outcomes, said = outcomes, ""
+    assert other.admit().epochs == other.admit().epochs == (epoch,)
+    assert other.tracing.steps == []
+    assert keys == [(epoch.issuer_key,)] * 2, "what was verified is not judged there again"
+    keys.clear()
+    altered = Look(world)
+    altered.admitting.outcomes = lambda checks: dict.fromkeys(checks, "another key")
+    (refusal,) = altered.admit().refusals
+    assert refusal.why == "the store names another key of the CA than the CRL is signed with"
+    assert (altered.admit().refusals, keys) == ((refusal,), [])
+
+
+def test_crl_that_is_large_is_left_to_this_process(look, monkeypatch):
+    """It is judged by itself, so that no two of them are in memory together."""
+    look.admitting.outcomes = lambda checks: seen.append(len(checks)) or {}
+    seen: list[int] = []
+    monkeypatch.setattr(crl_proof, "_SMALL_OCTETS", 10)
+    assert look.admit().epochs
+    assert (seen, len(look.tracing.steps)) == ([], 1)
+
+
+def test_documents_are_read_a_lot_at_a_time(world, ca, monkeypatch):
+    """With the second of three small ones the lot is full."""
+    for number in range(3):
+        one = CA.create(f"CA {number}")
+        world.authorities.add(one.der, AGENT)
+        world.accept(one.crl(REVOKED, number=1, this_update=NOW - HOUR))
+    look, lots = Look(world), []
+
+    def outcomes(checks: Mapping[str, Callable[[], str]]) -> dict[str, str | VouchdError]:
+        lots.append(len(checks))
+        return {name: check() for name, check in checks.items()}
+
+    look.admitting.outcomes = outcomes
+    sizes = [epoch.base.size_bytes for epoch in world.store.epochs()]
+    monkeypatch.setattr(crl_proof, "_LOT_OCTETS", max(sizes) + 1)
+    assert len(look.admit().epochs) == 3
+    assert (lots, look.tracing.steps) == ([2, 1], [])
 
 
 def test_what_is_served_needs_no_second_look_and_what_left_it_does(look):

@@ -15,7 +15,7 @@ one step, which is a fact of the CA (service/stepping_back).
 Why this is enough: the manifest holds nothing that was not judged here or taken in here, so an epoch that stands in it
 unchanged needs no second look as long as its CA has the keys that it was judged by; what is new in an epoch is judged,
 and what it shares with a judged one (the base under a new delta) is not read again. Each CRL costs one verification on
-each member, and a start none.
+each member, and a start none but of what other processes took in before it, which many processes share (`crl_proof`).
 
 What a store says of a CA itself, its policy and the history of its keys, are words of operators, and a word can be
 given on any member. A store that others write to gives on only what a member has sealed (cloning/seals), so it is
@@ -28,11 +28,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol
 
-from vouchd.core.acceptance import FUTURE_TOLERANCE_SECONDS, judge_issuer
+from vouchd.core.acceptance import FUTURE_TOLERANCE_SECONDS
 from vouchd.core.facts import (
     Authority,
     AuthorityFacts,
@@ -43,40 +42,23 @@ from vouchd.core.facts import (
     StepBack,
     is_newer_crl,
 )
-from vouchd.core.key_history import name_of
 from vouchd.core.ports import AuditSink, Clock
 from vouchd.errors import CRLError, CRLRejected, NotFound, StoreUnavailable
-from vouchd.pkix import certs
-from vouchd.pkix.crl import CRLHeader, read_header
-from vouchd.pkix.crl_entries import packed_entries
-from vouchd.pkix.der import Buffer
-from vouchd.pkix.packed import WIDEST
-from vouchd.service.arrivals import recipients
+from vouchd.service.crl_proof import (
+    Ahead,
+    Documents,
+    Outcomes,
+    Proof,
+    StoredCRL,
+    issuers_of,
+    proof_of,
+    proofs_by_many,
+)
 from vouchd.service.tracing import NO_TRACING, Tracing
 
 _log = logging.getLogger(__name__)
 
 STORE = Caller("store", origin="store")
-
-
-class Documents(Protocol):
-    """What is stored of the CRLs, and their index files."""
-
-    def document(self, record: CRLRecord) -> Buffer:
-        """The bytes of a CRL. Raises: NotFound, StoreUnavailable."""
-
-    def build_of(
-        self, authority: Authority, epoch: Epoch, record: CRLRecord, document: Callable[[CRLRecord], Buffer]
-    ) -> int:
-        """Make the index file of one CRL of the epoch; returns how many serials that lists."""
-
-
-class Proof(NamedTuple):
-    """What a CRL was verified by: one of these certificates of its CA, of which one with this key identifier."""
-
-    issuers: frozenset[bytes]
-    idp_der: bytes
-    issuer_key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +94,6 @@ class Refusal:
     passes_at: int | None = None
 
 
-class _Ahead(CRLRejected):
-    """A time that lies ahead of this member's clock, until that is at `passes_at`."""
-
-    def __init__(self, message: str, moment: int) -> None:
-        super().__init__(message, hint="compare the clocks of the members: `vouchd status` tells how they differ")
-        self.passes_at = moment - FUTURE_TOLERANCE_SECONDS
-
-
 @dataclass(frozen=True, slots=True)
 class Admitted:
     """The epochs to serve, and what was refused; `kept` are the points of epochs that the store does not have."""
@@ -142,11 +116,12 @@ class Admitting:
     """
 
     def __init__(self, served: Callable[[], Served], clock: Clock, tracing: Tracing = NO_TRACING) -> None:
-        """`audit` is set by the process that serves; others judge alike and record nothing."""
+        """`audit` and `outcomes` are set by the process that serves; others judge alike and record nothing."""
         self._tracing = tracing
         self._read_served = served
         self._clock = clock
         self.audit: AuditSink | None = None
+        self.outcomes: Outcomes | None = None  # makes many judgements in several processes
         self._served: Served | None = None
         # By the CA's id, of what is not served yet: what is served was judged by the certificates of its CA there.
         self._proofs: dict[str, dict[tuple[IssuingPointId, CRLRecord], Proof]] = {}
@@ -177,7 +152,7 @@ class Admitting:
 
     def vouch(self, authority: Authority, epoch: Epoch) -> None:
         """The epoch was judged when it was taken in, by this process."""
-        proof = Proof(_issuers(authority), epoch.idp_der, epoch.issuer_key)
+        proof = Proof(issuers_of(authority), epoch.idp_der, epoch.issuer_key)
         proofs = self._proofs.setdefault(authority.id, {})
         for record in epoch.records:
             proofs[epoch.issuing_point, record] = proof
@@ -194,6 +169,8 @@ class Admitting:
 
     def _admit(self, stored: Mapping[str, AuthorityFacts], documents: Documents, removed: Collection[str]) -> Admitted:
         self._record_keys(stored)
+        for crl, proof in proofs_by_many(self._unproved(stored), documents, self._clock.now(), self.outcomes):
+            self._proofs.setdefault(crl.authority.id, {})[crl.epoch.issuing_point, crl.record] = proof
         admitted: dict[IssuingPointId, Epoch] = {}
         refusals: list[Refusal] = []
         kept: set[IssuingPointId] = set()
@@ -239,7 +216,7 @@ class Admitting:
     ) -> Refusal | None:
         if epoch is None:
             return Refusal(point, authority.label, None, "the store has lost the CRL that is served")
-        issuers = _issuers(authority)
+        issuers = issuers_of(authority)
         known = self._refused.get(point)
         same = known is not None and known[0] == issuers and known[1].epoch == epoch and self._is_lasting(known[1])
         if known is not None and same and not _may_step(authority, epoch, former):
@@ -247,7 +224,7 @@ class Admitting:
         try:
             self._judge(authority, epoch, documents)
         except CRLError as error:
-            passes_at = error.passes_at if isinstance(error, _Ahead) else None
+            passes_at = error.passes_at if isinstance(error, Ahead) else None
             return Refusal(point, authority.label, epoch, str(error), passes_at=passes_at)
         except (NotFound, StoreUnavailable) as error:  # it may be on its way: judged anew at the next look
             return Refusal(point, authority.label, epoch, f"the CRL itself cannot be read: {error}", lasting=False)
@@ -261,19 +238,28 @@ class Admitting:
     def _judge(self, authority: Authority, epoch: Epoch, documents: Documents) -> None:
         """Raises: CRLError; NotFound, StoreUnavailable when a document cannot be read."""
         if epoch.accepted_at > self._clock.now() + FUTURE_TOLERANCE_SECONDS:
-            raise _Ahead("the store says of it that it was accepted in the future", epoch.accepted_at)
+            raise Ahead("the store says of it that it was accepted in the future", epoch.accepted_at)
         proofs = [self._prove(authority, epoch, record, documents) for record in epoch.records]
         if epoch.issuer_key not in {"", proofs[-1].issuer_key}:  # the newest is the last one
             raise CRLRejected("the store names another key of the CA than the CRL is signed with")
         _require_together(epoch)
 
+    def _unproved(self, stored: Mapping[str, AuthorityFacts]) -> Iterator[StoredCRL]:
+        """The CRLs that are to be judged for the first time."""
+        for facts in stored.values():
+            for epoch in facts.epochs:
+                if epoch.issuing_point not in self._refused:
+                    for record in epoch.records:
+                        if self._known(epoch.issuing_point, record) is None:
+                            yield StoredCRL(facts.authority, epoch, record)
+
     def _prove(self, authority: Authority, epoch: Epoch, record: CRLRecord, documents: Documents) -> Proof:
-        issuers = _issuers(authority)
+        issuers = issuers_of(authority)
         known = self._known(epoch.issuing_point, record)
         if known is not None and known.issuers <= issuers and known.idp_der == epoch.idp_der:
             return known
         with self._tracing.span(record.sha256, "followed", ca=authority.id):
-            proof = self._proof(authority, epoch, record, documents, issuers)
+            proof = proof_of(authority, epoch, record, documents.document(record), documents, self._clock.now())
         self._proofs.setdefault(authority.id, {})[epoch.issuing_point, record] = proof
         return proof
 
@@ -285,23 +271,7 @@ class Admitting:
         facts, epoch = self.served.facts.get(point.authority_id), self.served.epoch(point)
         if facts is None or epoch is None or record not in epoch.records:
             return None
-        return Proof(_issuers(facts.authority), epoch.idp_der, epoch.issuer_key)
-
-    def _proof(
-        self, authority: Authority, epoch: Epoch, record: CRLRecord, documents: Documents, issuers: frozenset[bytes]
-    ) -> Proof:
-        """What shows that a CRL that another process or member took in is what the store says of it."""
-        crl = documents.document(record)
-        if hashlib.sha256(crl).hexdigest() != record.sha256:
-            raise CRLRejected("the CRL in the store is not the one that its facts name")
-        header = read_header(crl)
-        _require_told(authority, record, epoch, crl, header)
-        if header.this_update > self._clock.now() + FUTURE_TOLERANCE_SECONDS:
-            raise _Ahead("thisUpdate is in the future", header.this_update)
-        issuer_der = judge_issuer(crl, header, recipients(header, [authority])[0].issuers)
-        if record.entry_count != documents.build_of(authority, epoch, record, lambda _: crl):
-            _require_counted(record, crl, header, name_of(authority))
-        return Proof(issuers, epoch.idp_der, certs.key_id(issuer_der))
+        return Proof(issuers_of(facts.authority), epoch.idp_der, epoch.issuer_key)
 
     def _record_keys(self, stored: Mapping[str, AuthorityFacts]) -> None:
         """Record which CAs have got keys or CRL issuers since what is served."""
@@ -310,7 +280,7 @@ class Admitting:
             if former is None or self.audit is None:
                 continue
             authority = facts.authority
-            new = _issuers(authority) - _issuers(former.authority) - self._announced
+            new = issuers_of(authority) - issuers_of(former.authority) - self._announced
             if not new:
                 continue
             shown = ", ".join(sorted(hashlib.sha256(one).hexdigest() for one in new))
@@ -339,13 +309,8 @@ class Admitting:
         for point in before.keys() - refusals.keys():
             _log.warning("%s: what the store has of scope %s is served again", before[point].label, point.scope_id)
         self._refused = {point: known for point, known in self._refused.items() if point not in before} | {
-            point: (_issuers(stored[point.authority_id].authority), refusal) for point, refusal in refusals.items()
+            point: (issuers_of(stored[point.authority_id].authority), refusal) for point, refusal in refusals.items()
         }
-
-
-def _issuers(authority: Authority) -> frozenset[bytes]:
-    """What decides whose CRLs are the CA's."""
-    return frozenset((*authority.certificates, *authority.policy.crl_issuers))
 
 
 def _may_step(authority: Authority, epoch: Epoch, former: Epoch | None) -> bool:
@@ -367,42 +332,6 @@ def _older(epoch: Epoch, former: Epoch) -> str:
     numbers = [one.newest.crl_number for one in (epoch, former)]
     shown = ["without a number" if number is None else str(number) for number in numbers]
     return f"CRL {shown[0]} is older than CRL {shown[1]}, which this member has served"
-
-
-def _require_told(authority: Authority, record: CRLRecord, epoch: Epoch, crl: Buffer, header: CRLHeader) -> None:
-    """Raise CRLRejected unless the facts say of the CRL what it says.
-
-    Facts of earlier versions do not know that a CRL may be of one key alone; of a CA with one key that is no
-    difference.
-    """
-    scope_id, key_only = epoch.issuing_point.scope_id, epoch.key_only
-    if not epoch.issuer_key and len({certs.key_id(one) for one in authority.certificates}) == 1:
-        scope_id = header.point_scope_id if scope_id == header.scope.scope_id else scope_id
-        key_only = header.key_index is not None
-    is_delta = record is epoch.delta
-    pairs = {
-        "size": (record.size_bytes, len(crl)),
-        "thisUpdate": (record.this_update, header.this_update),
-        "nextUpdate": (record.next_update, header.next_update),
-        "CRL number": (record.crl_number, header.crl_number),
-        "base CRL number": (record.base_crl_number, header.base_crl_number),
-        "scope": ((scope_id, epoch.idp_der), (header.point_scope_id, header.scope.idp_der)),
-        "key": (key_only, header.key_index is not None),
-        "kind": (is_delta, header.is_delta),
-    }
-    wrong = [name for name, (facts, said) in pairs.items() if facts != said]
-    if wrong:
-        raise CRLRejected(f"the facts are not what the CRL says: {', '.join(wrong)}")
-
-
-def _require_counted(record: CRLRecord, crl: Buffer, header: CRLHeader, certificate_issuer: bytes) -> None:
-    """The entries are as many as the facts say; a serial that is listed twice was counted once or twice."""
-    listed = sum(map(len, packed_entries(crl, header, WIDEST, certificate_issuer)))
-    if record.entry_count == listed:
-        return
-    batches = packed_entries(crl, header, WIDEST, certificate_issuer)
-    if record.entry_count != len({entry[: WIDEST.serial_width] for batch in batches for entry in batch}):
-        raise CRLRejected(f"the facts tell of {record.entry_count} entries where the CRL has {listed}")
 
 
 def _require_together(epoch: Epoch) -> None:

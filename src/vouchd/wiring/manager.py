@@ -54,6 +54,7 @@ from vouchd.instance.pidfile import running_pid
 from vouchd.instance.refusals import Refusals
 from vouchd.instance.report import FailingPart, RefusedPoint
 from vouchd.instance.selftests.results import SelfTestFile, remove_results
+from vouchd.instance.selftests.shares import outcomes
 from vouchd.instance.selftests.start_proof import Conclusion, StartProof
 from vouchd.instance.signing_sets import SigningWord
 from vouchd.pkix.purposes import Validity
@@ -120,6 +121,8 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
         for part in (opened.indexing.admitting, seals_of(opened.store)):
             if part is not None:  # before anything is read: what is doubted is told once
                 part.audit = opened.audit
+        if opened.indexing.admitting is not None:
+            opened.indexing.admitting.outcomes = partial(outcomes, shared=True)
         write_active(layout, config)
         del config  # of ten thousand signers it is ten megabytes
         set_up_logs()
