@@ -74,7 +74,7 @@ PURE_STANDARD_LIBRARY = frozenset(
         "unicodedata",
     }
 )
-CORE_LIBRARIES = frozenset({"asn1crypto", "cryptography"})
+CORE_LIBRARIES = frozenset({"asn1crypto", "cryptography", "msgspec"})
 CLOCKS = frozenset({"now", "today", "utcnow", "time", "time_ns", "monotonic", "perf_counter", "localtime", "sleep"})
 
 

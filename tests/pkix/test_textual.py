@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vouchd.pkix import pem
-from vouchd.pkix.textual import Memory, ObjectReader
+from vouchd.pkix import pem, textual
+from vouchd.pkix.textual import Memory, ObjectReader, base64_octets
 
 DER = b"\x30\x82\x01\x00" + bytes(range(256))
 LINES = base64.encodebytes(DER)
@@ -112,6 +112,34 @@ def test_object_in_pieces_is_that_of_the_whole(text, cuts):
 def test_object_octet_by_octet_is_that_of_the_whole(text):
     """A CRL whose octets come one by one is taken all the same."""
     assert bytes(reader_of(text, list(range(len(text)))).object()) == DER
+
+
+ALMOST_BASE64 = st.one_of(
+    st.text("AZaz09+/=", max_size=12).map(str.encode),
+    st.binary(max_size=12).map(base64.b64encode),
+    st.binary(max_size=8),
+    st.text('Aa+/=-_ \n\r\t"\\u0\0\x7fé', max_size=8).map(str.encode),
+)
+
+
+@given(ALMOST_BASE64)
+@example(b"QUI=")
+@example(b"QUJ=")
+@example(b"QQ==QQ==")
+@example(b"QQ\\u0041A")
+def test_large_base64_is_read_as_strictly_as_a_small_one(text):
+    """The decoder of large texts takes and refuses what that of small ones does, and tells the same octets."""
+    try:
+        expected = base64.b64decode(text, validate=True)
+    except ValueError:
+        expected = None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(textual, "LARGE_CHARACTERS", 0)
+        try:
+            octets = base64_octets(text)
+        except ValueError:
+            octets = None
+    assert octets == expected
 
 
 def test_object_read_already_is_taken_as_it_is():

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 from vouchd.pkix.der import Buffer
 
 PIECE_OCTETS = 1 << 20
+LARGE_CHARACTERS = 1 << 16
 _SEQUENCE = b"\x30"
 _BEGIN, _DASHES, _LABEL_BYTES = b"-----BEGIN ", b"-----", 64
 _BLANKS = b" \t\r\n"
@@ -113,11 +114,27 @@ class Base64Decoder:
     def _decode(self, text: bytes, *, padded: bool) -> None:
         self._is_damaged = self._is_damaged or (not padded and b"=" in text)
         try:
-            octets = b"" if self._is_damaged else base64.b64decode(text, validate=True)
+            octets = b"" if self._is_damaged else base64_octets(text)
         except ValueError:
             self._is_damaged = True
         else:
             self._write(octets)
+
+
+def base64_octets(text: bytes) -> bytes:
+    """The octets of base64 without blanks. Raises: ValueError when it is none.
+
+    For a large text there is a decoder that is thrice as quick and takes the same; it takes longer to load than a small
+    one takes.
+    """
+    if len(text) < LARGE_CHARACTERS:
+        return base64.b64decode(text, validate=True)
+    from msgspec import ValidationError, convert  # noqa: PLC0415  see above
+
+    try:
+        return convert(text.decode("ascii"), bytes)
+    except ValidationError as error:
+        raise ValueError(str(error)) from error
 
 
 class Storage(Protocol):
