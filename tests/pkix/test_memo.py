@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vouchd.pkix import memo as memory
-from vouchd.pkix.memo import memo, settle, shared
+from vouchd.pkix.memo import memo, remember, settle, shared
 
 
 @given(st.lists(st.integers(0, 5)))
@@ -28,7 +28,7 @@ def test_remembered_is_what_the_function_says(subjects):
 
 def test_after_a_start_nothing_of_it_is_remembered_and_then_little(monkeypatch):
     """What thousands of CAs asked is let go; the same asked twice in a row is still worked out once."""
-    monkeypatch.setattr(memory, "_memories", [])
+    monkeypatch.setattr(memory, "_memories", {})
     monkeypatch.setattr(memory, "_LITTLE", 2)
     calls: list[tuple[int, bool]] = []
 
@@ -48,6 +48,21 @@ def test_after_a_start_nothing_of_it_is_remembered_and_then_little(monkeypatch):
     settle()
     assert calculated() == [(0, False), (1, False), (2, False), (1, True)]
     assert calculated() == [(0, False), (1, False), (2, False), (1, True)]
+
+
+def test_what_another_process_has_worked_out_is_not_worked_out_again():
+    """It is gone by for just these arguments, however they are given."""
+    calls: list[int] = []
+
+    @memo(3)
+    def double(number: int, *, negative: bool = False) -> int:
+        calls.append(number)
+        return -2 * number if negative else 2 * number
+
+    remember(double, 14, 7)
+    remember(double, -14, 7, negative=True)
+    assert (double(7), double(7, negative=True), calls) == (14, -14, [])
+    assert (double(8), double(8, negative=True), calls) == (16, -16, [8, 8])
 
 
 def test_equal_texts_are_one_object():

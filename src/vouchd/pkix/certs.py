@@ -110,6 +110,13 @@ def name_and_key(certificate_der: bytes) -> tuple[bytes, bytes]:
 
 
 @memo(_REMEMBERED)
+def names_of(certificate_der: bytes) -> tuple[bytes, bytes]:
+    """The issuer and the subject of a certificate in DER, as `names.canonical` has them. Raises: ValueError."""
+    certificate = load_certificate(certificate_der)
+    return names.canonical(issuer_der(certificate)), names.canonical(subject_der(certificate))
+
+
+@memo(_REMEMBERED)
 def key_id(certificate_der: bytes) -> str:
     """`key_id_of` the key in a certificate in DER."""
     return key_id_of(name_and_key(certificate_der)[1])

@@ -26,7 +26,7 @@ class _Memory(dict[Any, Any]):
         self.most = most
 
 
-_memories: list[_Memory] = []
+_memories: dict[Callable[..., Any], _Memory] = {}  # by the functions that they are of
 _texts = _Memory(_MOST_TEXTS)
 
 
@@ -35,7 +35,6 @@ def memo(most: int) -> Callable[[Callable[P, V]], Callable[P, V]]:
 
     def remembering(function: Callable[P, V]) -> Callable[P, V]:
         known = _Memory(most)
-        _memories.append(known)
 
         @wraps(function)
         def remembered(*args: P.args, **kwargs: P.kwargs) -> V:
@@ -48,14 +47,20 @@ def memo(most: int) -> Callable[[Callable[P, V]], Callable[P, V]]:
             _keep(known, subject, value)
             return value
 
+        _memories[remembered] = known
         return remembered
 
     return remembering
 
 
+def remember(function: Callable[P, V], value: V, *args: P.args, **kwargs: P.kwargs) -> None:
+    """Take that for what a function with a `memo` says of these arguments, which another process has worked out."""
+    _keep(_memories[function], args[0] if len(args) == 1 and not kwargs else (*args, *kwargs.values()), value)
+
+
 def settle() -> None:
     """Forget what was remembered for a start, and remember little from now on."""
-    for known in _memories:
+    for known in _memories.values():
         known.clear()
         known.most = min(known.most, _LITTLE)
 

@@ -16,9 +16,8 @@ class SignerCertificates(dict[str, bytes]):
         super().__init__(certificates)
         by_name: dict[bytes, list[str]] = {}
         for nickname, certificate_der in certificates.items():
-            certificate = certs.load_certificate(certificate_der)
-            for name_der in (certs.issuer_der(certificate), certs.subject_der(certificate)):
-                named = by_name.setdefault(names.canonical(name_der), [])
+            for name in certs.names_of(certificate_der):
+                named = by_name.setdefault(name, [])
                 if named[-1:] != [nickname]:  # its issuer and its own name may be one
                     named.append(nickname)
         self._by_name = {name: tuple(named) for name, named in by_name.items()}  # half as large as lists
@@ -31,13 +30,10 @@ class SignerCertificates(dict[str, bytes]):
     def issued_by(self, authority: Authority) -> list[str]:
         """The nicknames of those that say that the CA, by the name of its newest certificate, has issued them."""
         name = names.canonical(name_of(authority))
-        return [one for one in self._by_name.get(name, ()) if names.canonical(self._issuer(one)) == name]
+        return [one for one in self._by_name.get(name, ()) if certs.names_of(self[one])[0] == name]
 
     def of_key(self, certificate_der: bytes) -> list[str]:
         """The nicknames of those with the subject, as it is spelt, and the key of that certificate."""
         identity = certs.name_and_key(certificate_der)
         named = self._by_name.get(names.canonical(identity[0]), ())
         return [one for one in named if certs.name_and_key(self[one]) == identity]
-
-    def _issuer(self, nickname: str) -> bytes:
-        return certs.issuer_der(certs.load_certificate(self[nickname]))
