@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.pki import CA, DAY, NOW, shared_key
+from tests.serving import entry, point
 
 from vouchd.core.facts import Authority, AuthorityPolicy
 from vouchd.core.status import ServingAuthority, ServingState
 from vouchd.errors import SigningError
-from vouchd.instance.certificates.signers import Checked, LoadedSigners
+from vouchd.instance.certificates.signers import Checked, Judgement, LoadedSigners, learn
 from vouchd.instance.failing_parts import FailingParts
 from vouchd.pkix import certs
 from vouchd.signing.software import SoftwareSigner
@@ -87,6 +88,44 @@ def test_ca_that_is_not_proved_yet_is_judged_when_it_is(signers):
     assert sorted(signers.looks) == ["CA 0", "CA 2"]
     unproved.clear()
     assert names(failing.of(served)) == ["CA CA 1", "CA CA 2"]
+
+
+def test_what_a_proof_has_found_out_of_a_signer_is_not_verified_again(signers, monkeypatch):
+    """It is gone by for the octets that it is of, and for no other certificate or signer."""
+    served, clock = state(1, serving(0), serving(1)), Time()
+    verified: list[object] = []
+    verify = certs.verify
+    monkeypatch.setattr(certs, "verify", lambda *args: (verified.append(args), verify(*args)))
+    for one in served.authorities:
+        learn(signers, one.authority, Judgement((NOW - DAY, NOW + 100 * DAY), ()))
+    failing = FailingParts(Checked(signers, (), {}), clock)
+    assert names(failing.of(served)) == []
+    assert not verified
+    assert names(failing.of(state(2, serving(0), serving(1, signer=0), changed=(1,)))) == ["CA CA 1"]
+    clock.at = NOW + 400 * DAY
+    assert names(failing.of(state(2, serving(0), serving(1)))) == ["CA CA 0", "CA CA 1"]
+
+
+def revoking(number: int, signers: Signers) -> ServingAuthority:
+    """That CA with a CRL that lists its signer."""
+    serial = certs.load_certificate(signers.ready[f"s{number}"].certificate_der).serial_number
+    return replace(serving(number), points=(point(CAS[number], entry(serial)),))
+
+
+def test_ca_that_is_not_proved_yet_is_not_heard_and_counts_when_it_is(signers):
+    """What it says of a signer that another CA is answered for with is told once its own proof is made."""
+    trusting = serving(1, signer=0)
+    trusting = replace(
+        trusting, authority=replace(trusting.authority, policy=AuthorityPolicy(signer="s0", trusted_responder=True))
+    )
+    waiting = {serving(0).authority.id}
+    left = frozenset(waiting)
+    failing = FailingParts(Checked(signers, (), {}), Time(), lambda: left, lambda: frozenset(waiting))
+    served = state(1, revoking(0, signers), trusting)
+    assert names(failing.of(served)) == []
+    assert names(failing.of(replace(served, version=2, former=1))) == []
+    waiting.clear()  # it did not pass, and what it says is heard all the same
+    assert names(failing.of(replace(served, version=2, former=1))) == ["CA CA 1"]
 
 
 def test_end_of_a_signer_is_noticed_when_it_comes(signers):

@@ -17,11 +17,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ReasonFlags
 from tests.images import image_of
 from tests.pki import CA, DAY, ca_version, moment, signing_hash
+from tests.processes.running import eventually
 from tests.sites import Site
 
 from vouchd.cli.main import main
 from vouchd.index.format import RevocationIndexFile
-from vouchd.instance.selftests import host
+from vouchd.instance.selftests import host, keys, start_proof
+from vouchd.instance.selftests.start_proof import Conclusion, StartProof
 from vouchd.service.answering import Responder
 from vouchd.service.selftests import SelfTestName
 from vouchd.settings.layout import Layout
@@ -405,6 +407,24 @@ def test_one_run_loads_each_signer_once(site, monkeypatch):
             loaded.clear()
             assert all(result.ok for result in services.self_tests().run([], services.caller))
             assert loaded.count("ocspSigningCert") == 1
+
+
+def test_key_that_has_made_a_verified_answer_makes_no_trial_signature(site, monkeypatch):
+    """An answer shows what a trial shows; whose check comes before any answer of its is tried out."""
+    trials: list[str] = []
+    monkeypatch.setattr(keys, "try_signature", lambda signer, **_: trials.append(signer.nickname))
+    with wiring.services(layout_of(site)) as services:
+        proof, conclusions = StartProof(0), list[Conclusion]()
+        services.self_tests(proof=proof).run_startup(rehearsal=True)
+        assert "ocspSigningCert" not in trials
+        monkeypatch.setattr(start_proof, "may_share", lambda: False)
+        proof.begin(conclusions.extend)
+        proof.go()
+        eventually(lambda: proof.look() and conclusions, "the end of the proof")
+        assert {one.test: one.ok for one in conclusions} == {SelfTestName.CERTIFICATES: True, SelfTestName.CANARY: True}
+        assert (proof.proven, "ocspSigningCert" in trials) == ({"ocspSigningCert"}, False)
+        assert all(result.ok for result in services.self_tests().run([SelfTestName.CERTIFICATES], services.caller))
+        assert "ocspSigningCert" in trials
 
 
 def _forgetful(answer, monkeypatch):

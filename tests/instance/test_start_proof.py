@@ -8,11 +8,13 @@ import select
 import signal
 import threading
 import weakref
+from functools import partial
 
 import pytest
 from tests.processes.running import eventually
 
 from vouchd.errors import PartFails, SigningError, StoreUnavailable
+from vouchd.instance.certificates.signers import Judgement
 from vouchd.instance.selftests import start_proof
 from vouchd.instance.selftests.start_proof import Conclusion, StartProof
 from vouchd.service.selftests import SelfTestName
@@ -142,6 +144,108 @@ def test_nothing_is_made_before_it_is_to_go(shared):
     os.close(word)
     assert conclusions[0].ok
     assert not proof.unproved
+
+
+class Judging:
+    """A judge whose judgements tell the process that made them, and of whom this process has learnt."""
+
+    def __init__(self) -> None:
+        self.learnt: dict[str, Judgement] = {}
+
+    def signer(self, authority_id: str) -> str:
+        return authority_id.replace("id of", "signer of")
+
+    def judgement(self, authority_id: str) -> Judgement | None:
+        return None if authority_id == IDS["CA 39"] else Judgement((0, HERE()), (f"doubt of {authority_id}",))
+
+    def learn(self, authority_id: str, judged: Judgement) -> None:
+        self.learnt[authority_id] = judged
+
+
+def test_judgement_comes_with_the_proof_of_its_ca(shared):
+    """What a process found out of a signer is known here with the CA, once; what is doubtful is told at the end."""
+    proof, judge, doubts = StartProof(10), Judging(), list[str]()
+    proof.leave(CANARY, dict.fromkeys(NAMES, good) | {"CA 20": part_fails}, IDS, shared=shared, judge=judge)
+    proof.begin(lambda _: doubts.extend(proof.doubts))
+    assert proof.waiting == frozenset(IDS[name] for name in NAMES[10:])
+    proof.go()
+    eventually(lambda: proof.look() and doubts, "the end of the proof")
+    later = [IDS[name] for name in NAMES[10:39]]
+    assert doubts == [f"doubt of {each}" for each in later]
+    assert proof.waiting == frozenset()
+    if shared:
+        assert set(judge.learnt) == set(later)
+        assert HERE() not in {one.life[1] for one in judge.learnt.values()}
+
+
+def test_process_that_proves_a_ca_makes_the_check_of_its_signer(shared):
+    """It has verified that certificate already. One that no CA has is checked as well."""
+    log, end = os.pipe()
+
+    def notes(name: str) -> str:
+        os.write(end, f"{name} {HERE()}\n".encode())
+        return "good"
+
+    proof, conclusions = StartProof(10), list[Conclusion]()
+    signers = [f"signer of {name}" for name in NAMES] + ["idle"]
+    proof.leave(CERTIFICATES, {name: partial(notes, name) for name in signers}, shared=shared)
+    proof.leave(CANARY, {name: partial(notes, name) for name in NAMES}, IDS, shared=shared, judge=Judging())
+    proof.begin(conclusions.extend)
+    proof.go()
+    eventually(lambda: proof.look() and conclusions, "the end of the proof")
+    lines = os.read(log, 1 << 16).decode().splitlines()
+    os.close(log)
+    os.close(end)
+    by = dict(line.rsplit(" ", 1) for line in lines)
+    assert len(lines) == len(by) == 61
+    assert [by[name] for name in NAMES[10:]] == [by[f"signer of {name}"] for name in NAMES[10:]]
+    assert "idle" in by
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Nothing is waited for."""
+    monkeypatch.setattr(start_proof, "_PATIENCE_SECONDS", 0.0)
+
+
+def test_process_that_tells_nothing_is_ended_and_its_checks_are_made_here(impatient, monkeypatch):
+    """One that hangs keeps no CA waiting for ever."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(start_proof, "may_share", lambda: True)
+    monkeypatch.setattr(start_proof._Here, "late", lambda _: None)
+    here = HERE()
+
+    def hangs() -> str:
+        if HERE() != here:
+            signal.pause()
+        return "good"
+
+    proof = left(dict.fromkeys(NAMES, hangs))
+    assert concluded(proof)[CANARY].ok
+    assert not proof.unproved
+
+
+def test_check_that_comes_to_no_end_fails_and_the_others_go_on(impatient, monkeypatch):
+    """What it holds up is its own CA."""
+    hung, release = threading.Event(), threading.Event()
+
+    def hangs() -> str:
+        hung.set()
+        release.wait()
+        return "too late"
+
+    late = start_proof._Here.late
+    monkeypatch.setattr(start_proof._Here, "late", lambda one: late(one) if hung.is_set() else None)
+    proof, conclusions = left({"CA 20": hangs}, shared=False), list[Conclusion]()
+    proof.begin(conclusions.extend)
+    proof.go()
+    eventually(lambda: (proof.look(), hung.is_set())[1], "a check that hangs")
+    eventually(lambda: (proof.look(), proof.unproved == {IDS["CA 20"]})[1], "its failure")
+    monkeypatch.setattr(start_proof._Here, "late", lambda _: None)
+    eventually(lambda: proof.look() or conclusions, "the end of the proof")
+    release.set()
+    assert "has come to no end" in proof.why(IDS["CA 20"])
+    assert proof.unproved == {IDS["CA 20"]}
 
 
 def test_failure_beside_the_cas_withholds_none(shared):

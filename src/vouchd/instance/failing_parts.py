@@ -37,14 +37,23 @@ class FailingParts:
     So a report costs what changed and what fails, however many CAs there are.
     """
 
-    def __init__(self, checked: Checked, clock: Clock, unproved: Callable[[], frozenset[str]] = frozenset[str]) -> None:
+    def __init__(
+        self,
+        checked: Checked,
+        clock: Clock,
+        unproved: Callable[[], frozenset[str]] = frozenset[str],
+        waiting: Callable[[], frozenset[str]] = frozenset[str],
+    ) -> None:
         """`unproved` are the ids of the CAs that the start has not proved yet, or that did not pass.
 
-        Whether their signers may answer for them is a part of the proof.
+        Whether their signers may answer for them is a part of the proof. Those that are not proved yet are `waiting`:
+        what they say of signers is not heard before, so that no report of a start with many CAs looks at all of them.
         """
         self._checked = checked
         self._clock = clock
         self._unproved = unproved
+        self._waiting = waiting
+        self._unheard: frozenset[str] = frozenset()
         self._left: frozenset[str] = frozenset()  # those that were not judged for that
         self._version = -1
         self._looked_at = 0  # POSIX seconds
@@ -143,15 +152,17 @@ class FailingParts:
 
     def _hear(self, present: Mapping[str, ServingAuthority], changed: frozenset[str] | None) -> bool:
         """Take the word of CAs on signers; whether every CA is to be judged anew."""
+        anew = changed is None
         if changed is None:
-            certificates = {name: signer.certificate_der for name, signer in self._checked.signers.ready.items()}
-            self._revocations = SignerRevocations(SignerCertificates(certificates), present.values())
-            return True
+            self._revocations = SignerRevocations(self._checked.signers.certificates)
+            changed = frozenset(present)
+        due = changed | self._unheard
+        self._unheard = due & self._waiting() & present.keys() if self._unheard or anew else self._unheard
         heard = [
             self._revocations.hear(present[each]) if each in present else self._revocations.forget(each)
-            for each in changed
+            for each in due - self._unheard
         ]
-        return any(heard)
+        return anew or any(heard)
 
     def _is_revoked(self, nickname: str) -> bool:
         try:

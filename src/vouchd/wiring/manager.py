@@ -30,7 +30,6 @@ from vouchd.cloning.verdicts import read_verification
 from vouchd.cloning.verifying import Verifying
 from vouchd.cloning.watermark import ACCEPTED, STORE, Watermark
 from vouchd.core.ports import CA_KIND, Clock
-from vouchd.core.status import ServingState
 from vouchd.ee.client_groups import ClientGroups
 from vouchd.ee.in_process import InProcessAnswers
 from vouchd.errors import LifecycleError, SigningError, StoreConflict, StoreError, StoreUnavailable
@@ -42,8 +41,6 @@ from vouchd.instance.certificates.places import AUDIT_SIGNING, SSLSERVER, System
 from vouchd.instance.certificates.signers import (
     Checked,
     KeyMaterial,
-    LoadedSigners,
-    judged_signers,
     key_identifiers,
     token_pools,
 )
@@ -65,7 +62,7 @@ from vouchd.processes.settings import ManagerSettings
 from vouchd.processes.upkeep import Upkeep
 from vouchd.processes.worker_process import SALT
 from vouchd.service.explaining import Explanation, Signers, explain, silenced
-from vouchd.service.selftests import failures
+from vouchd.service.selftests import SelfTestName, failures
 from vouchd.service.signer_certificates import SignerCertificates
 from vouchd.settings import cs_cfg
 from vouchd.settings.declared import Settings
@@ -158,8 +155,9 @@ def _parts(
     Raises: ConfigError, SigningError, StoreError where it is not to start.
     """
     layout, settings = services.layout, services.settings
-    # At a restart the workers of before answer for all CAs until all are proved.
-    at_once = sys.maxsize if is_restart else settings.selftests.at_once
+    # At a restart the workers of before answer for all CAs until all are proved; without a canary none is left to it.
+    proves = any(test.name is SelfTestName.CANARY for test in settings.selftests.startup)
+    at_once = settings.selftests.at_once if proves and not is_restart else sys.maxsize
     proof = StartProof(at_once)
     checked = checked_signers(layout, material, warn, store=services.store, at_once=at_once)
     validities = _validities(material.certificates)
@@ -172,7 +170,7 @@ def _parts(
     keyring = open_ring(members)
     # After a restart the workers of before have answered all the while: what was known then keeps its bound.
     begin = (lambda: None) if is_restart else watermark.begin
-    prove = partial(_prove, services, publication, material, checked.signers, warn, begin, proof)
+    prove = partial(_prove, services, publication, material, warn, begin, proof)
     plain = replace(plain, certificates=validities, prove=prove, proof=proof)
     return _put_together(services, publication, watermark, members, keyring, checked, plain)
 
@@ -200,7 +198,7 @@ def _put_together(
     services.in_use.listen(lambda now: sign_audit_log(keeping, layout, now), AUDIT_SIGNING)
     compare = verifying(layout, services.in_use, lambda: publication.state, members.others)
     replication = replication_watch(layout, settings, services.store, clock)
-    parts = FailingParts(checked, clock, lambda: plain.proof.unproved)
+    parts = FailingParts(checked, clock, lambda: plain.proof.unproved, lambda: plain.proof.waiting)
     works = (*works_for_the_set(services, members, replication, compare, seals), *keyring.works)
     approvals = ApprovalWatch(services.store, clock)
     works += _own_works(services, approvals, parts)
@@ -244,7 +242,6 @@ def _prove(
     services: Services,
     publication: ManifestPublication,
     material: KeyMaterial,
-    signers: LoadedSigners,
     warn: Warn,
     begin: Callable[[], None],
     proof: StartProof,
@@ -260,19 +257,12 @@ def _prove(
     gc.enable()
 
     def conclude(conclusions: Iterable[Conclusion]) -> None:
-        for line in _later_doubts(signers, publication.state, proof.at_once, services.clock.now()):
+        for line in proof.doubts:
             warn(line)
         tests.conclude(conclusions)
 
     proof.begin(conclude)
     material.forget()  # what signs stays with those who sign
-
-
-def _later_doubts(signers: LoadedSigners, state: ServingState, at_once: int, at: int) -> tuple[str, ...]:
-    """What is told of signers of CAs at a start, of those that were proved after the first answers."""
-    later = [one.authority for one in state.authorities[at_once:] if signers.has_for(one.authority)]
-    failing, doubts = judged_signers(signers, later, at)
-    return (*doubts, *(f"{part}: {error}" for part, error in failing.items()))
 
 
 def _publishing(services: Services) -> tuple[ManifestPublication, Watermark]:

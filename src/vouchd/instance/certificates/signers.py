@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -21,9 +22,10 @@ from vouchd.errors import ConfigError, SigningError, TokenUnavailable
 from vouchd.instance.certificates.places import AUDIT_SIGNING, SystemCertificate, numbered, system_certificates
 from vouchd.instance.certificates.tls import server_context
 from vouchd.pkix.certs import check_signer_of, load_certificate, not_before, signing_end_of
-from vouchd.pkix.memo import memo
+from vouchd.pkix.memo import memo, remember
 from vouchd.pkix.purposes import expiry_warning
 from vouchd.service.authorities import KnownSigners, signer_doubts
+from vouchd.service.signer_certificates import SignerCertificates
 from vouchd.settings.declared import Settings
 from vouchd.settings.layout import Layout
 from vouchd.settings.passwords import INTERNAL, read_passwords
@@ -59,6 +61,11 @@ class LoadedSigners:
     def known(self) -> KnownSigners:
         """Their certificates."""
         return KnownSigners({name: signer.certificate_der for name, signer in self.ready.items()}, self.default)
+
+    @cached_property
+    def certificates(self) -> SignerCertificates:
+        """The same, to be looked up by name."""
+        return SignerCertificates({name: signer.certificate_der for name, signer in self.ready.items()})
 
     def token_problems(self) -> dict[str, SigningError]:
         """Why those whose tokens cannot sign now do not, as of the last seconds, by nickname."""
@@ -297,6 +304,31 @@ def judged_signers(
         else:
             doubts |= dict.fromkeys(check_signers(signers.known, [authority], at))
     return failing, doubts
+
+
+class Judgement(NamedTuple):
+    """What a process has found out of a CA and its signer."""
+
+    life: tuple[int, int]
+    """See `life_for`."""
+    doubts: tuple[str, ...]
+    """What is told of it at a start, one line each."""
+
+
+def judgement(signers: LoadedSigners, authority: Authority, at: int) -> Judgement | None:
+    """That of a CA whose signer has no problem of its own."""
+    if not signers.has_for(authority):
+        return None
+    failing, doubts = judged_signers(signers, (authority,), at)
+    lines = (*doubts, *(f"{part}: {error}" for part, error in failing.items()))
+    trusted = authority.policy.trusted_responder
+    return Judgement(life_for(signers.of(authority).certificate_der, authority.certificates, trusted=trusted), lines)
+
+
+def learn(signers: LoadedSigners, authority: Authority, judged: Judgement) -> None:
+    """Have this process go by it: for just these octets of signer and CA, and for as long as it is remembered."""
+    trusted = authority.policy.trusted_responder
+    remember(life_for, judged.life, signers.of(authority).certificate_der, authority.certificates, trusted=trusted)
 
 
 def _token_doubts(signers: LoadedSigners, settings: TokenSettings) -> Iterator[str]:

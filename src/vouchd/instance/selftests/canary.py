@@ -14,14 +14,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from vouchd.client import inquiry
 from vouchd.client.parsing import parse_response
-from vouchd.client.response_acceptance import NonceRule, Terms, verify_response
+from vouchd.client.response_acceptance import NonceRule, Terms, Verified, verify_response
 from vouchd.client.transport import Connection
-from vouchd.core.facts import CertStatus
 from vouchd.core.policy import NoncePolicy, RequestSignaturePolicy, ResponsePolicy
 from vouchd.core.ports import Signer
 from vouchd.core.status import ServingAuthority, ServingState, speaking
@@ -32,6 +31,7 @@ from vouchd.pkix.certs import (
     key_id,
     load_certificate,
     not_after,
+    not_before,
     signing_end_of,
 )
 from vouchd.service.answering import Responder
@@ -54,6 +54,8 @@ class Canary:
     default_signer: str
     policy: ResponsePolicy
     url: str = ""
+    proven: set[str] = field(default_factory=set)
+    """Nicknames of the signers by which an answer was made here that has been verified."""
 
     @cached_property
     def _known(self) -> Signers:
@@ -67,7 +69,7 @@ class Canary:
         return Responder(self.state, self.signers, self.default_signer, policy)
 
     def prepare(self) -> None:
-        """Work that out now, for all processes that checks will be shared among."""
+        """Work out now what is the same for all CAs, for all processes that checks will be shared among."""
         _ = self._known, self._responder
 
     def sing(self, at: int) -> Callable[[ServingAuthority], str]:
@@ -134,26 +136,30 @@ class Canary:
     ) -> None:
         """One question and its answer."""
         try:
-            statuses = self._verified(serving, issuer_der, [one.serial for one in expected], at, answer)
+            verified = self._verified(serving, issuer_der, [one.serial for one in expected], at, answer)
         except (ClientError, VerificationError) as error:
             raise SigningError(f"an answer that clients refuse: {error}", hint=error.hint) from error
-        for one, status in zip(expected, statuses, strict=True):
-            if status != one.answer:
-                raise SigningError(f"serial {one.serial.hex()} is answered {status} where the CRL says {one.answer}")
+        for one, single in zip(expected, verified.singles, strict=True):
+            if single.status != one.answer:
+                words = f"serial {one.serial.hex()} is answered {single.status} where the CRL says {one.answer}"
+                raise SigningError(words)
+        signer = expected[0].signer
+        if signer is not None and load_certificate(self.signers[signer].certificate_der) == verified.signer:
+            self.proven.add(signer)
 
     def _require_fit(self, serving: ServingAuthority, at: int) -> None:
         """Raises: PartFails when the signer is one whose answers clients refuse: none are given."""
         signer = self.signers.get(serving.authority.policy.signer or self.default_signer)
         if signer is None:
             return  # told of as such
+        certificates, trusted = serving.authority.certificates, serving.authority.policy.trusted_responder
         certificate = load_certificate(signer.certificate_der)
+        moment = min(at, not_after(certificate))
+        end = signing_end_of(signer.certificate_der, certificates, trusted=trusted)
+        if end is not None and not_before(certificate) <= moment <= end:
+            return
         try:
-            check_signer_of(
-                certificate,
-                serving.authority.certificates,
-                min(at, not_after(certificate)),
-                trusted=serving.authority.policy.trusted_responder,
-            )
+            check_signer_of(certificate, certificates, moment, trusted=trusted)
         except SigningError as error:
             raise PartFails(f"answered tryLater, clients refuse its signer: {error}", hint=error.hint) from error
 
@@ -180,7 +186,7 @@ class Canary:
         serials: list[bytes],
         at: int,
         answer: Callable[[bytes], bytes],
-    ) -> list[CertStatus]:
+    ) -> Verified:
         """Raises: ClientError, VerificationError."""
         nonce = inquiry.new_nonce() if self.policy.nonce in {NoncePolicy.ECHO, NoncePolicy.REQUIRE} else None
         question = inquiry.question(issuer_der, serials, digest=_digest(self.policy), nonce=nonce)
@@ -190,8 +196,7 @@ class Canary:
         policy = serving.authority.policy
         signer = self.signers.get(policy.signer or self.default_signer) if policy.trusted_responder else None
         terms = Terms(nonce=NonceRule.REQUIRE, trusted_signers=(signer.certificate_der,) if signer else ())
-        verification = verify_response(response, question.issuer, question.cert_ids, nonce=nonce, at=at, terms=terms)
-        return [single.status for single in verification.singles]
+        return verify_response(response, question.issuer, question.cert_ids, nonce=nonce, at=at, terms=terms)
 
     def _expected(
         self, serving: ServingAuthority, issuer_der: bytes, serials: Sequence[bytes], at: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -83,8 +83,9 @@ def check_certificates(
     trusted = [load_certificate(der) for authority in authorities for der in authority.certificates]
     trust_file = material.settings.agent.trust_file
     anchors = Issuers((*trusted, *(read_certificates(trust_file) if trust_file else ())))
+    proven = proof.proven if proof is not None else frozenset[str]()
     checks: dict[str, Check] = {
-        one.name: partial(_check_certificate, one, material.signers, material.settings, anchors, at)
+        one.name: partial(_check_certificate, one, material.signers, material.settings, anchors, at, proven)
         for one in material.certificates
         if one.name != ADMIN
     }
@@ -96,14 +97,22 @@ def check_certificates(
 
 
 def _check_certificate(
-    one: SystemCertificate, signers: LoadedSigners, settings: Settings, anchors: Issuers, at: int
+    one: SystemCertificate,
+    signers: LoadedSigners,
+    settings: Settings,
+    anchors: Issuers,
+    at: int,
+    proven: Container[str],
 ) -> str:
+    """`proven`: nicknames of the signers by whose keys an answer was made that has been verified."""
     if one.problem:
         raise SigningError(one.problem)
     if one.certificate is None:
         return "has not come yet"
     _require_valid(one.certificate, at)
-    try_signature(_signer(one, signers, settings), every=False)
+    signer = _signer(one, signers, settings)
+    if signer.token or one.purpose is not _SIGNING or one.name not in proven:
+        try_signature(signer, every=False)
     if one.purpose is not Purpose.OCSP_SIGNING:  # of a signer its CAs decide: see check_validity
         check_purpose(one.certificate, one.purpose, at)
     # The root may stay with those who trust it: what was installed has to hold up to where it ends.

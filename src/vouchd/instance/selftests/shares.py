@@ -3,8 +3,8 @@
 How it works: this process forks one for each further processor, which makes its share of the checks and writes what
 came of each as a line of JSON into memory that both have. This one makes the first share meanwhile, reads what the
 others wrote, and makes those itself that a process has not told of: it ended early, takes far longer than this one, or
-could not be started, as where the system allows no more processes. A share can also be left to itself, and what it has
-told be looked at now and then (`start_proof`).
+could not be started, as where the system allows no more processes. A share can also be left to itself, take lots of
+checks by their turns, and what it has told be looked at now and then (`start_proof`).
 
 Why this is right: a fork has all that the checks look at as it is at that moment, and none of them changes anything.
 Checks that ask a store, or a token, are not shared: what is open there belongs to one process. Nor is anything shared
@@ -22,9 +22,11 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from typing import NoReturn
+from functools import partial
+from typing import Any, NoReturn
 
 from vouchd import errors
 from vouchd.errors import VouchdError
@@ -32,6 +34,7 @@ from vouchd.hardening import end_with_parent
 
 Check = Callable[[], str]
 Outcome = str | VouchdError
+Line = Sequence[Any]  # what a process tells, as JSON has it
 
 _LEAST = 50  # checks for which a process pays
 _PATIENCE_SECONDS = 10.0  # with a process that takes longer than twice this one's share
@@ -46,14 +49,14 @@ def outcomes(checks: Mapping[str, Check], *, shared: bool = False) -> dict[str, 
         shares: list[Share] = []
         with suppress(OSError):
             for first in range(1, processes):
-                shares.append(Share({name: checks[name] for name in names[first::processes]}))
+                shares.append(Share(partial(_lines, {name: checks[name] for name in names[first::processes]})))
                 others.callback(shares[-1].end)
         done |= {name: outcome(checks[name]) for name in names[::processes]}
         deadline = time.monotonic() + (time.monotonic() - begin) + _PATIENCE_SECONDS
         for share in shares:
             with suppress(OSError):
                 share.wait(deadline)
-                done |= share.news()
+                done |= {name: result for name, *words in share.news() if (result := outcome_of(words)) is not None}
     return {name: done[name] if name in done else outcome(checks[name]) for name in names}
 
 
@@ -81,33 +84,43 @@ def processors() -> int:
     return len(os.sched_getaffinity(0))
 
 
-class Gate:
-    """What processes wait at before they make checks, until it is released, or ended with them."""
+class Turns:
+    """Numbers from 0 of which each goes to one of the processes that take them, once they are let out.
+
+    They lie in a pipe: who reads one has it alone. Every pipe holds 1,024.
+    """
 
     def __init__(self) -> None:
         """Raises: OSError."""
         self._inside, self._outside = os.pipe2(os.O_CLOEXEC)
-        self._is_open = False
+        self._is_open = True
 
-    def release(self) -> None:
-        """Let all processes go on, and those that come."""
-        if not self._is_open:
-            self._is_open = True
+    def let_out(self, count: int) -> None:
+        """Let the processes have that many, which is all that there will be."""
+        if self._is_open:
+            os.write(self._outside, array("I", range(count)).tobytes())
+        self.close()
+
+    def close(self) -> None:
+        """There are no more; those that processes wait for do not come."""
+        if self._is_open:
+            self._is_open = False
             os.close(self._outside)
             os.close(self._inside)
 
-    def pass_through(self) -> None:
-        """In the child: wait until it is open."""
-        if not self._is_open:
-            os.close(self._outside)  # it is open once nobody has this end any more
-            os.read(self._inside, 1)
+    def __iter__(self) -> Iterator[int]:
+        """In a child: its turns, as they come, until there are no more."""
+        os.close(self._outside)  # they end once nobody has this end any more
+        size = array("I").itemsize
+        while number := os.read(self._inside, size):
+            yield array("I", number)[0]
 
 
 class Share:
     """A process that makes checks, which `end` has to end."""
 
-    def __init__(self, checks: Mapping[str, Check], gate: Gate | None = None) -> None:
-        """With a `gate` it makes none before that is open. Raises: OSError."""
+    def __init__(self, lines: Callable[[], Iterable[Line]]) -> None:
+        """It tells those `lines`, each once it is made. Raises: OSError."""
         self._memory = os.memfd_create("checks")
         parent = os.getpid()
         try:
@@ -116,7 +129,7 @@ class Share:
             os.close(self._memory)
             raise
         if self._pid == 0:
-            _be_child(checks, self._memory, parent, gate)
+            _be_child(lines, self._memory, parent)
         self._pidfd = os.pidfd_open(self._pid)
         self._seen = 0  # octets
 
@@ -129,12 +142,12 @@ class Share:
         """Wait until it has `ended`, or that moment of the monotonic clock."""
         return bool(select.select([self._pidfd], [], [], max(0.0, deadline - time.monotonic()))[0])
 
-    def news(self) -> dict[str, Outcome]:
-        """What came of checks that it has told of since the last look. Raises: OSError."""
+    def news(self) -> list[Line]:
+        """The lines that it has told since the last look. Raises: OSError."""
         data = os.pread(self._memory, os.fstat(self._memory).st_size - self._seen, self._seen)
         lines = data[: data.rfind(b"\n") + 1]
         self._seen += len(lines)
-        return _read(lines)
+        return [json.loads(line) for line in lines.splitlines()]
 
     def end(self) -> None:
         """End it; nothing of it is left."""
@@ -144,14 +157,12 @@ class Share:
         os.close(self._memory)
 
 
-def _be_child(checks: Mapping[str, Check], memory: int, parent: int, gate: Gate | None) -> NoReturn:
+def _be_child(lines: Callable[[], Iterable[Line]], memory: int, parent: int) -> NoReturn:
     try:
         _stand_alone(parent)
         gc.disable()  # it would write to all objects, which are shared as long as nobody does
-        if gate is not None:
-            gate.pass_through()
-        for name, check in checks.items():
-            os.write(memory, json.dumps([name, *_record(outcome(check))]).encode() + b"\n")
+        for line in lines():
+            os.write(memory, json.dumps(line).encode() + b"\n")
     finally:
         os._exit(0)  # whatever has happened: the parent makes the checks that were not told of
 
@@ -165,19 +176,22 @@ def _stand_alone(parent: int) -> None:
     end_with_parent(parent)
 
 
-def _record(result: Outcome) -> tuple[str, ...]:
+def _lines(checks: Mapping[str, Check]) -> Iterator[Line]:
+    for name, check in checks.items():
+        yield name, *record(outcome(check))
+
+
+def record(result: Outcome) -> tuple[str, ...]:
+    """What came of a check, as a process tells it."""
     if isinstance(result, VouchdError):
         return str(result), type(result).__name__, result.hint
     return (result,)
 
 
-def _read(lines: bytes) -> dict[str, Outcome]:
-    """What whole lines say."""
-    read = dict[str, Outcome]()
-    for line in lines.splitlines():
-        name, text, *error = json.loads(line)
-        if not error:
-            read[name] = text
-        elif isinstance(kind := getattr(errors, error[0], None), type) and issubclass(kind, VouchdError):
-            read[name] = kind(text, hint=error[1])
-    return read
+def outcome_of(words: Sequence[str]) -> Outcome | None:
+    """What came of a check that was told as this `record`; None where the error is none of the common table."""
+    text, *error = words
+    if not error:
+        return text
+    kind = getattr(errors, error[0], None)
+    return kind(text, hint=error[1]) if isinstance(kind, type) and issubclass(kind, VouchdError) else None

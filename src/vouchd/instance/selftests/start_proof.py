@@ -2,16 +2,21 @@
 
 How it works: the self tests of a start make the first checks of a kind before anything is answered, and leave the
 others here. As many processes as there are processors make them, once a worker answers: it has the processors to itself
-until then, since all clients wait for it. What each CA's check comes to is looked at twice a second. Until then the CA
-is `unproved`, and answered tryLater for it.
+until then, since all clients wait for it. They take the CAs in lots, each the next one that nobody has taken, and after
+all CAs make what was left beside them: of the signers of the CAs that a process has proved that process, which has
+verified their certificates. With what a CA's check comes to a process tells how it has judged the CA's signer, which
+nobody works out again. What they tell is looked at twice a second. Until then the CA is `unproved`, and answered
+tryLater for it.
 
 Why this is right: a CA is answered for when an answer about it has been made with this process's keys and facts and
 verified as clients do, as it is where all are proved first; only the others do not wait for it. What is proved is the
 state that was published at the start. A CRL that is taken in meanwhile is judged as ever when it is, and so is a CA
-that is added. A CA that does not pass stays unproved, with the cause, until the instance starts anew or a self test is
-run that all CAs pass of which no part fails, and costs nobody else (law 4). The processes are forks of a process of one
-thread, and end with it. What one that ended early has not told of is made here, and so is all of it where keys on
-tokens are used, whose sessions belong to one process: one check at a time, in a thread.
+that is added; a judgement is of the octets of certificates, and says nothing of others. A CA that does not pass stays
+unproved, with the cause, until the instance starts anew or a self test is run that all CAs pass of which no part fails,
+and costs nobody else (law 4). The processes are forks of a process of one thread, and end with it. What one that ended
+early has not told of is made here, and so is all of it where keys on tokens are used, whose sessions belong to one
+process: one check at a time, in a thread. A process that has told nothing for a minute is ended as well, and a check
+that takes a minute here fails: it holds nothing up but itself.
 """
 
 from __future__ import annotations
@@ -19,20 +24,37 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from vouchd.errors import PartFails, SigningError, VouchdError
+from vouchd.instance.certificates.signers import Judgement
 from vouchd.instance.report import FailingPart
-from vouchd.instance.selftests.shares import Check, Gate, Outcome, Share, may_share, outcome, processors
+from vouchd.instance.selftests.shares import (
+    Check,
+    Line,
+    Outcome,
+    Share,
+    Turns,
+    may_share,
+    outcome,
+    outcome_of,
+    processors,
+    record,
+)
 from vouchd.service.selftests import SelfTestName
 
 _log = logging.getLogger(__name__)
 
+LOT = 64  # CAs: their certificates and signers' stay in the memory of who makes their checks one after the other
+_LEAST_LOTS = 4  # of a process, so that they end together
+_MOST_LOTS = 1 << 9  # of CAs, and of what is beside them: the turns are a page, which every pipe holds
 _TOLD = 100  # failures in the words of a result
 _SHOWN_SHARE = 0.1
+_PATIENCE_SECONDS = 60.0  # with a process that tells nothing, and with a check that is made here
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +86,34 @@ class _Failure(NamedTuple):
     hint: str
 
 
+class Judge(Protocol):
+    """Judges the signers of the CAs, by their ids."""
+
+    def signer(self, authority_id: str) -> str:
+        """The nickname of a CA's signer, by which checks of its certificate are named."""
+
+    def judgement(self, authority_id: str) -> Judgement | None:
+        """What is found out of it where the CA's check is made."""
+
+    def learn(self, authority_id: str, judged: Judgement) -> None:
+        """Go by what another process has found out of it."""
+
+
+class _Lot(NamedTuple):
+    """Checks, by key, that one process makes: those of CAs, and after all CAs those beside them."""
+
+    cas: Sequence[str]
+    beside: Sequence[str]
+
+
+class _Made(NamedTuple):
+    """What came of a check."""
+
+    key: str
+    outcome: Outcome
+    judged: Judgement | None = None
+
+
 class StartProof:
     """Takes the checks that are left over the first `at_once` of each test, and has them made."""
 
@@ -72,8 +122,11 @@ class StartProof:
         self._shared = True
         self._left: dict[str, LeftCheck] = {}  # that are not made yet, by a key of their own
         self._cas: dict[str, str] = {}  # by key of the check that a CA waits for, its id
-        self._shares: list[Share] = []
-        self._gate: Gate | None = None
+        self._judge: Judge | None = None
+        self._doubts: dict[str, tuple[str, ...]] = {}  # by key
+        self._lots: Sequence[_Lot] = ()
+        self._shares: dict[Share, float] = {}  # by each, when it told something last, or began
+        self._turns: Turns | None = None
         self._going = False
         self._here: _Here | None = None
         self._failed: dict[str, _Failure] = {}  # by key
@@ -83,6 +136,8 @@ class StartProof:
         self._shown = 0  # how many were done
         self.of = 0
         """How many CAs there were to be proved, those before the first answer among them."""
+        self.proven: set[str] = set()
+        """Nicknames of the signers by which a check has made an answer, in this process, that has been verified."""
 
     def leave(
         self,
@@ -91,12 +146,15 @@ class StartProof:
         cas: Mapping[str, str] | None = None,
         *,
         shared: bool = True,
+        judge: Judge | None = None,
     ) -> dict[str, Check]:
         """Those of a test's checks, by name, that are to be made before the first answer; the others are left.
 
-        `cas` are the ids of CAs by the names of checks that they wait for; `shared`: other processes may make them.
+        `cas` are the ids of CAs by the names of checks that they wait for, and `judge` is asked about those CAs where
+        their checks are made; `shared`: other processes may make them. They are made by LOT, in their order.
         """
         names = list(checks)
+        self._judge = judge or self._judge
         self._shared = self._shared and shared
         if cas is not None:
             self.of = len(cas)
@@ -118,20 +176,52 @@ class StartProof:
         self._conclude = conclude
         _log.info("answering for %d of %d CAs, the others as they are proved", self.of - len(self._unproved), self.of)
         if self._shared and may_share():
-            # Who waits for them goes before what is only told of.
-            keys = sorted(self._left, key=lambda key: key not in self._cas)
-            count = processors()
+            self._lots = tuple(self._in_lots())
             with suppress(OSError):
-                self._gate = Gate()
-                for first in range(count):
-                    checks = {key: self._left[key].check for key in keys[first::count]}
-                    self._shares.append(Share(checks, self._gate))
+                self._turns = Turns()
+                for _ in range(processors()):
+                    self._shares[Share(self._lines)] = 0.0
 
     def go(self) -> None:
         """Make what was left from now on: there is an answer, and what makes it has what it needs."""
+        if self._going:
+            return
         self._going = True
-        if self._gate is not None:
-            self._gate.release()
+        if self._turns is not None:
+            self._shares = dict.fromkeys(self._shares, time.monotonic())
+            self._turns.let_out(len(self._lots))
+
+    def _in_lots(self) -> Iterator[_Lot]:
+        """What is left, the CAs first: who waits for a check goes before what is only told of."""
+        beside: dict[str, list[str]] = {}  # keys by the name of what they are of
+        for key, left in self._left.items():
+            if key not in self._cas:
+                beside.setdefault(left.name, []).append(key)
+        cas = [key for key in self._left if key in self._cas]
+        step = _lot_size(len(cas))
+        for first in range(0, len(cas), step):
+            lot = cas[first : first + step]
+            signers = [self._judge.signer(self._cas[key]) for key in lot] if self._judge else []
+            yield _Lot(lot, [key for name in signers for key in beside.pop(name, ())])
+        others = [key for keys in beside.values() for key in keys]
+        step = _lot_size(len(others))
+        for first in range(0, len(others), step):
+            yield _Lot((), others[first : first + step])
+
+    def _lines(self) -> Iterator[Line]:
+        """In a process of its own: what comes of the checks in the lots that it takes."""
+        later: list[str] = []
+        for turn in self._turns or ():
+            lot = self._lots[turn]
+            for key in lot.cas:
+                result = outcome(self._left[key].check)
+                yield key, self._judgement(key), *record(result)
+            later += lot.beside
+        for key in later:
+            yield key, None, *record(outcome(self._left[key].check))
+
+    def _judgement(self, key: str) -> Judgement | None:
+        return self._judge.judgement(self._cas[key]) if self._judge is not None and key in self._cas else None
 
     @property
     def unproved(self) -> frozenset[str]:
@@ -145,6 +235,16 @@ class StartProof:
         failures = (self._failed[key].words for key in self._failed if self._cas.get(key) == authority_id)
         failure = next(failures, "")
         return f"not proved since the start: {failure}" if failure else "not proved yet since the start"
+
+    @property
+    def waiting(self) -> frozenset[str]:
+        """The ids of the CAs that are not proved yet."""
+        return frozenset(each for key, each in self._cas.items() if key in self._left)
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What is told of the signers of the CAs that were proved while answering, one line each."""
+        return tuple(dict.fromkeys(line for key in self._known for line in self._doubts.get(key, ())))
 
     @property
     def is_over(self) -> bool:
@@ -171,15 +271,19 @@ class StartProof:
         if not self._left:
             return False
         failed = len(self._failed)
-        for key, result in tuple(self._news()):
-            self._take(key, result)
+        for made in tuple(self._news()):
+            self._take(made)
+        if self._left and self._going and not self._shares and self._here is None:
+            keys = sorted(self._left, key=lambda key: key not in self._cas)
+            self._here = _Here({key: self._left[key].check for key in keys}, self._judgement)
         if not self._left:
             self.end()
             try:
                 self._conclude(tuple(self._conclusions()))
             except VouchdError as error:
                 _log.error("the results of the start's self tests are not kept: %s", error)
-            self._conclude = _forgo  # it has all that was published at the start
+            self._conclude, self._judge = _forgo, None  # they have all that was published at the start
+            self._known, self._doubts = {}, {}
             self._cas = {key: each for key, each in self._cas.items() if key in self._failed}
             _log.info("the start is proved: %d CAs, %d of them did not pass", self.of, len(self._unproved))
         worth = not self._left or len(self._failed) > failed or self.done - self._shown >= self.of * _SHOWN_SHARE
@@ -197,30 +301,50 @@ class StartProof:
         """End all processes, and leave what is not made; a later `look` goes on with it in this process."""
         for share in self._shares:
             share.end()
-        self._shares = []
-        if self._gate is not None:
-            self._gate.release()
+        self._shares, self._lots = {}, ()
+        if self._turns is not None:
+            self._turns.close()
         if self._here is not None:
             self._here.end()
             self._here = None
 
-    def _news(self) -> Iterator[tuple[str, Outcome]]:
+    def _news(self) -> Iterator[_Made]:
         for share in tuple(self._shares):
             ended = share.ended  # before what it has told is read: there will be no more
             with suppress(OSError):
-                yield from share.news().items()
-            if ended:
+                for key, judged, *words in share.news():
+                    self._shares[share] = time.monotonic()
+                    result = outcome_of(words)
+                    if result is not None:
+                        yield _Made(key, result, self._learnt(key, judged))
+            if ended or (self._going and time.monotonic() > self._shares[share] + _PATIENCE_SECONDS):
                 share.end()
-                self._shares.remove(share)
+                del self._shares[share]
         if self._here is not None:
             yield from self._here.news()
-        elif self._going and not self._shares:
-            self._here = _Here({key: left.check for key, left in self._left.items()})
+            if (late := self._here.late()) is not None:
+                self._here.end()
+                self._here = None
+                why = f"its check has come to no end for {_PATIENCE_SECONDS:.0f} s"
+                yield _Made(late, SigningError(why, hint="vouchd selftest run OCSPCanary shows whether it does now"))
 
-    def _take(self, key: str, result: Outcome) -> None:
+    def _learnt(self, key: str, judged: Sequence[Any] | None) -> Judgement | None:
+        """The judgement that a process has told."""
+        if judged is None:
+            return None
+        (begin, end), doubts = judged
+        learnt = Judgement((begin, end), tuple(doubts))
+        if self._judge is not None:
+            self._judge.learn(self._cas[key], learnt)
+        return learnt
+
+    def _take(self, made: _Made) -> None:
+        key, result, judged = made
         left = self._left.pop(key, None)
         if left is None:
             return
+        if judged is not None and judged.doubts:
+            self._doubts[key] = judged.doubts
         if isinstance(result, VouchdError):
             failure = self._failed[key] = _Failure(str(result), result.hint)
             if key in self._cas and not isinstance(result, PartFails):
@@ -238,7 +362,12 @@ class StartProof:
             hint = next((self._failed[key].hint for key in failed if self._failed[key].hint), "")
             made = f"{len(keys)} more while answering"
             yield Conclusion(test, not failed, f"{words}{more}" if failed else f"good, {made}", hint)
-        self._known = {}
+
+
+def _lot_size(count: int) -> int:
+    """How many of so many checks a process takes at a time."""
+    few = count // (processors() * _LEAST_LOTS) + 1
+    return min(few, LOT * (1 + count // (LOT * _MOST_LOTS)))
 
 
 @dataclass
@@ -246,28 +375,37 @@ class _Here:
     """Checks that a thread of this process makes, one after the other."""
 
     checks: Mapping[str, Check]
-    _made: queue.SimpleQueue[tuple[str, Outcome]] = field(default_factory=queue.SimpleQueue)
+    judgement: Callable[[str], Judgement | None]
+    _made: queue.SimpleQueue[_Made] = field(default_factory=queue.SimpleQueue)
     _ended: threading.Event = field(default_factory=threading.Event)
+    _begun: tuple[str, float] | None = None  # the check that is made now, and since when
 
     def __post_init__(self) -> None:
         threading.Thread(target=self._make, daemon=True).start()
 
     def _make(self) -> None:
         for key, check in self.checks.items():
+            self._begun = key, time.monotonic()
             if self._ended.is_set():
                 return
             try:
-                result = outcome(check)
+                made = _Made(key, outcome(check), self.judgement(key))
             except Exception as error:  # noqa: BLE001  a bug costs what it is about
                 _log.exception("%s", key)
-                result = SigningError(f"internal error: {type(error).__name__}")
-            self._made.put((key, result))
+                made = _Made(key, SigningError(f"internal error: {type(error).__name__}"))
+            self._begun = None
+            self._made.put(made)
 
-    def news(self) -> Iterator[tuple[str, Outcome]]:
+    def news(self) -> Iterator[_Made]:
         """What was made since the last look."""
         with suppress(queue.Empty):
             while True:
                 yield self._made.get_nowait()
+
+    def late(self) -> str | None:
+        """The key of a check that comes to no end."""
+        begun = self._begun
+        return begun[0] if begun is not None and time.monotonic() > begun[1] + _PATIENCE_SECONDS else None
 
     def end(self) -> None:
         """Make no more."""

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
 
 from vouchd.core.facts import Authority
+from vouchd.core.policy import ResponsePolicy
 from vouchd.core.ports import AuditSink, Clock, StatusStore
-from vouchd.core.status import ServingState
+from vouchd.core.status import ServingAuthority, ServingState
 from vouchd.errors import SigningError
 from vouchd.index.serving import open_state
-from vouchd.instance.certificates.signers import KeyMaterial, started_signers
+from vouchd.instance.certificates.signers import (
+    Judgement,
+    KeyMaterial,
+    LoadedSigners,
+    judgement,
+    learn,
+    started_signers,
+)
 from vouchd.instance.lifecycle import look_now, status, wait_until_heeded
 from vouchd.instance.selftests.canary import Canary
 from vouchd.instance.selftests.host import check_clock, check_disk, check_index
 from vouchd.instance.selftests.keys import check_certificates, check_key_files, check_presence, check_validity, collect
 from vouchd.instance.selftests.results import SelfTestFile
 from vouchd.instance.selftests.shares import Check
-from vouchd.instance.selftests.start_proof import StartProof
+from vouchd.instance.selftests.start_proof import LOT, StartProof
+from vouchd.instance.selftests.surroundings import Surroundings
 from vouchd.service.indexing import Indexing
 from vouchd.service.permission import Permission
 from vouchd.service.selftests import SelfTest, SelfTestName, SelfTests, halting
@@ -124,21 +134,63 @@ def _canary(
     signers, shared = started_signers(material.signers), not material.signers.on_tokens
     names, url = labels(one.authority for one in state.authorities), _running_url(layout)
     settings, default = material.settings.responder, material.signers.default
+    surroundings = Surroundings(state, signers, material.signers.certificates, default)
     at_once = proof.at_once if proof is not None else len(names)
     now, later = state.authorities[:at_once], state.authorities[at_once:]
-    # Those that are left have a canary of their own: the first answer does not wait for what that works out.
-    named = {one.authority.policy.signer for one in later} - {one.authority.policy.signer for one in now} - {default}
-    first = {nickname: signer for nickname, signer in signers.items() if nickname not in named}
-    canary = Canary(ServingState(state.version, now), first, default, settings, url)
+    canary = Canary(*surroundings.of(now), default, settings, url)
     canary.prepare()
     check = canary.sing(at)
     checks: dict[str, Check] = {names[one.authority.id]: partial(check, one) for one in now}
     if proof is not None:
-        check = Canary(state, signers, default, settings, url).sing(at)
-        checks |= {names[one.authority.id]: partial(check, one) for one in later}
+        for first in range(0, len(later), LOT):
+            lot = _Lot(surroundings, later[first : first + LOT], default, settings, url, at, proof.proven)
+            checks |= {names[one.authority.id]: partial(lot.check, one) for one in lot.cas}
         cas = {name: each for each, name in names.items()}
-        checks = proof.leave(SelfTestName.CANARY, checks, cas, shared=shared)
+        checks = proof.leave(SelfTestName.CANARY, checks, cas, shared=shared, judge=_Judge(material.signers, state, at))
     return collect(checks, SigningError, shared=shared)
+
+
+@dataclass
+class _Lot:
+    """CAs whose checks one process makes together, with a canary of their own that it makes with the first of them."""
+
+    surroundings: Surroundings
+    cas: Sequence[ServingAuthority]
+    default_signer: str
+    policy: ResponsePolicy
+    url: str
+    at: int
+    proven: set[str]
+
+    @cached_property
+    def _check(self) -> Callable[[ServingAuthority], str]:
+        state, signers = self.surroundings.of(self.cas)
+        return Canary(state, signers, self.default_signer, self.policy, self.url, self.proven).sing(self.at)
+
+    def check(self, serving: ServingAuthority) -> str:
+        """What its canary finds of a CA. Raises: SigningError."""
+        return self._check(serving)
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """Judges the signers of the CAs that were published at a start, at POSIX time `at`."""
+
+    signers: LoadedSigners
+    state: ServingState
+    at: int
+
+    def signer(self, authority_id: str) -> str:
+        """The nickname of a CA's signer."""
+        return self.state.by_id[authority_id].authority.policy.signer or self.signers.default
+
+    def judgement(self, authority_id: str) -> Judgement | None:
+        """What is found out of it here."""
+        return judgement(self.signers, self.state.by_id[authority_id].authority, self.at)
+
+    def learn(self, authority_id: str, judged: Judgement) -> None:
+        """Go by what another process has found out of it."""
+        learn(self.signers, self.state.by_id[authority_id].authority, judged)
 
 
 def labels(authorities: Iterable[Authority]) -> dict[str, str]:
