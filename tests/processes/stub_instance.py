@@ -130,7 +130,10 @@ def work(folder: Path) -> None:
         files[:] = opened
         if (folder / "unloadable").exists():
             raise IndexFileError("damaged")
-        version = (folder / "manifest").read_text()
+        try:
+            version = (folder / "manifest").read_text()
+        except FileNotFoundError as error:
+            raise IndexFileError(str(error)) from error
         (folder / "loaded").write_text(version)
         return ServingState(int(version), ())
 

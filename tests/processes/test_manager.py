@@ -114,6 +114,23 @@ def test_workers_start_while_the_manager_reads_keys_and_facts(instance):
     assert instance.ask() == b"1"
 
 
+def test_worker_loads_what_was_published_before_while_the_manager_reads_keys_and_facts(instance):
+    """It is most of what will be published, and nobody is answered from it before the manager says so."""
+    port, loaded = free_port(), instance.folder / "loaded"
+    instance.configure(ee=port, workers=1)
+    (instance.folder / "manifest").write_text("5")
+    instance.revise(6)
+    os.mkfifo(instance.folder / "parts")
+    instance.process = instance.run()
+    eventually(lambda: loaded.exists() and loaded.read_text() == "5", "the worker loads")
+    assert instance.report is None
+    with socket.socket() as client, pytest.raises(ConnectionRefusedError):
+        client.connect(("127.0.0.1", port))
+    (instance.folder / "parts").write_text("")
+    instance.until(lambda report: report.acknowledged)
+    assert instance.ask() == b"6"
+
+
 def test_keys_that_cannot_be_used_leave_no_worker(instance):
     """An instance that is not to start ends with the reason, and the workers that it began with it."""
     os.mkfifo(instance.folder / "parts")

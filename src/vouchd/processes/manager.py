@@ -150,7 +150,6 @@ class _Instance:
         settings = self._settings
         # What workers of before a restart answer from.
         self._withholding.published(self._watch.published.version, self._watch.published.epochs)
-        await self._get_ready()  # what was published before this start is most of what will be
         self._watch.begin()
         await self._get_ready()
         await self._step(self._prove)

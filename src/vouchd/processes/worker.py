@@ -1,7 +1,8 @@
 """A worker process: answers OCSP on inherited sockets, loads what the manager process tells it to, knows no store.
 
-It begins to accept connections once it has loaded a manifest that it was told to answer from; told to get ready, it
-loads one and waits: while a start is proved, nobody is answered. When told to drain, on SIGTERM, and also when the
+It begins to accept connections once it has loaded a manifest that it was told to answer from. What is on disk when it
+begins it loads at once, and what it is told to get ready for, and waits: while a start is proved, nobody is answered.
+When told to drain, on SIGTERM, and also when the
 control channel ends, it accepts no more, finishes what it has begun and ends. The last one because a worker whose
 manager died would go on answering from CRLs that nobody renews any more, on a port that it shares with the workers of
 the next manager.
@@ -118,10 +119,13 @@ def collect_seldom() -> None:
 
 
 class _Wanted(NamedTuple):
-    """A manifest to load, and whether it may be answered from at once."""
+    """A manifest to load, at least of that version, and whether it may be answered from at once."""
 
     version: int
     answering: bool
+
+
+_PRESENT = _Wanted(0, answering=False)  # what was published before this start is most of what will be
 
 
 class _Worker:
@@ -148,6 +152,7 @@ class _Worker:
         self._load = load
         self._inheritance = inheritance
         self._wanted: asyncio.Queue[_Wanted] = asyncio.Queue()
+        self._wanted.put_nowait(_PRESENT)
         self._stop: asyncio.Future[float]
 
     async def serve(self) -> None:
@@ -256,6 +261,8 @@ class _Worker:
                 if state.version < wanted.version:
                     raise LifecycleError(f"found manifest {state.version} on disk")
             except VouchdError as error:  # what was loaded before is answered from
+                if wanted is _PRESENT:  # there may be none yet: the manager says which one there has to be
+                    continue
                 self._server.give_way()
                 channel.send({"failed": wanted.version, "why": f"{error}"[:1000]})
                 continue
