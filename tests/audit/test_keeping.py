@@ -41,7 +41,7 @@ def test_start_and_stop_are_recorded_and_signed(bench):
 
 def test_start_names_the_keys_that_sign_answers(bench):
     """Which key answered at any time can be told from the log: OCSP_SIGNING_INFO has its key identifier."""
-    keeping(bench, signers={"ocspSigningCert": "ab12"}).started()
+    keeping(bench, signers=lambda: {"ocspSigningCert": "ab12"}).started()
     newest, before = AuditReader(bench.path).search()
     assert (newest.event, dict(newest.detail)) == ("OCSP_SIGNING_INFO", {"signer": "ocspSigningCert", "key_id": "ab12"})
     assert before.event == "AUDIT_LOG_STARTUP"

@@ -63,8 +63,9 @@ class AuditKeeping:
     Records of answers and sessions are no administrative acts: they are written a moment later, and while the log
     cannot be written answers beyond a limit are lost, which is counted and recorded. `sessions` takes those of the
     agent port, `traffic` counts who was identified over them. `shown` makes of a client's address what is recorded.
-    `signers` are the key identifiers (hexadecimal) of the keys that answers are signed with, by nickname. A file that
-    was put aside is deleted when its last record is `expires_seconds` old; 0: never.
+    `signers` finds out the key identifiers (hexadecimal) of the keys that answers are signed with, by nickname: of ten
+    thousand that takes a while, and is for the log alone. A file that was put aside is deleted when its last record is
+    `expires_seconds` old; 0: never.
     """
 
     def __init__(
@@ -76,12 +77,12 @@ class AuditKeeping:
         flush_seconds: int = 5,
         sample: int = 1,
         shown: Callable[[str], str] = str,
-        signers: Mapping[str, str] | None = None,
+        signers: Callable[[], Mapping[str, str]] = dict,
         expires_seconds: int = 0,
         traffic: Traffic | None = None,
     ) -> None:
         self._log = log
-        self._signers = signers or {}
+        self._signers = signers
         self._expires_seconds = expires_seconds
         self._tidied_at = 0
         self._signing = signing
@@ -102,7 +103,8 @@ class AuditKeeping:
         """Record that the instance starts; one that cannot be recorded does not keep it from answering."""
         at = self._clock.now()
         entries = [Entry(at, "AUDIT_LOG_STARTUP", "success", ITSELF, {"signed": int(self._signs)})]
-        for nickname, key_id in sorted(self._signers.items()):
+        identifiers, self._signers = self._signers(), dict  # once, and what it takes to find them out is let go of
+        for nickname, key_id in sorted(identifiers.items()):
             entries.append(Entry(at, "OCSP_SIGNING_INFO", "success", ITSELF, {"signer": nickname, "key_id": key_id}))
         self._attempt(lambda: self._log.record_all(entries))
 

@@ -192,7 +192,7 @@ def _put_together(
         succeeding_audit_signer(layout, settings, services.audit, clock),
         settings.audit,
         clock,
-        key_identifiers(keys),
+        partial(key_identifiers, {name: signer.certificate_der for name, signer in keys.items()}),
         services.traffic,
     )
     services.in_use.listen(lambda now: sign_audit_log(keeping, layout, now), AUDIT_SIGNING)

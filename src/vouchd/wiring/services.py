@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 
 from vouchd.api.services import Services
@@ -122,10 +122,10 @@ def audit_keeping(
     signer: SoftwareSigner | None,
     settings: AuditSettings,
     clock: Clock,
-    signers: Mapping[str, str] | None = None,
+    signers: Callable[[], Mapping[str, str]] = dict,
     traffic: Traffic | None = None,
 ) -> AuditKeeping:
-    """What the manager process does for the log; `signers` are the key identifiers of the OCSP signers."""
+    """What the manager process does for the log; `signers` finds out the key identifiers of the OCSP signers."""
     return AuditKeeping(
         log,
         AuditSigning(log, signer, clock) if signer else None,

@@ -226,9 +226,12 @@ def check_signers(known: KnownSigners, authorities: Iterable[Authority], at: int
     return tuple(doubts)
 
 
-def key_identifiers(signers: Mapping[str, SoftwareSigner]) -> dict[str, str]:
-    """SHA-1 of the public key bits (hexadecimal, RFC 5280 section 4.2.1.2) of each signer, by nickname."""
-    keys = {name: load_certificate(signer.certificate_der).public_key() for name, signer in signers.items()}
+def key_identifiers(certificates: Mapping[str, bytes]) -> dict[str, str]:
+    """SHA-1 of the public key bits (hexadecimal, RFC 5280 section 4.2.1.2) of each signer, by nickname.
+
+    `certificates` (DER) are those of the signers.
+    """
+    keys = {name: load_certificate(certificate_der).public_key() for name, certificate_der in certificates.items()}
     return {name: x509.SubjectKeyIdentifier.from_public_key(key).digest.hex() for name, key in keys.items()}
 
 
