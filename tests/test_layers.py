@@ -440,7 +440,6 @@ READERS = {
     "audit/log.py": "the ends of the files of the log",
     "audit/log_files.py": "the files of the log: the end, or mapped to be read backwards",
     "audit/proof.py": "the files of the log, line by line, as of one moment",
-    "index/format.py": "the header of an index file, which has one size",
     "index/journal.py": "the manifest: within its limit, and what came to it since",
     "index/octets.py": "index files: mapped, in blocks, or whole when they are small",
     "instance/archive.py": "a backup goes from file to file in pieces",

@@ -13,7 +13,7 @@ from tests.pkix.crls import crl, entry, invalidity, reason
 
 from vouchd.errors import CRLRejected, IndexFileError, StoreUnavailable
 from vouchd.index import sorting
-from vouchd.index.format import RevocationIndexFile, SerialSetFile, is_intact
+from vouchd.index.format import RevocationIndexFile, SerialSetFile, intact
 from vouchd.index.octets import MappedOctets, PositionedOctets
 from vouchd.index.writing import write_crl_index, write_index, write_serials
 from vouchd.pkix.crl import read_header
@@ -224,14 +224,14 @@ def test_file_cut_short_is_noticed_at_opening(path, size):
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(IndexFileError):
         RevocationIndexFile(path)
-    assert not is_intact(path)
+    assert intact(path) is None
 
 
 def test_missing_file_is_an_index_file_error(tmp_path):
     """A missing file is rebuilt like a damaged one."""
     with pytest.raises(IndexFileError):
         RevocationIndexFile(tmp_path / "none")
-    assert not is_intact(tmp_path / "none")
+    assert intact(tmp_path / "none") is None
 
 
 def overwrite(path, place: int, octets: bytes) -> None:
@@ -288,7 +288,7 @@ def test_file_of_another_name_is_not_taken_for_this_one(path, tmp_path):
     path.replace(tmp_path / "y.idx")
     with pytest.raises(IndexFileError, match="another's name"):
         RevocationIndexFile(tmp_path / "y.idx")
-    assert not is_intact(tmp_path / "y.idx")
+    assert intact(tmp_path / "y.idx") is None
 
 
 def test_file_of_the_former_format_is_made_again(path):
@@ -315,12 +315,12 @@ def test_file_cut_short_after_opening_is_an_error_where_it_is_not_mapped(path):
 def test_damaged_record_is_noticed_by_verifying(path):
     """Opening is cheap; the checksum of the records is for whoever asks."""
     whole = bytearray(path.read_bytes())
-    assert is_intact(path)
+    assert intact(path) is not None
     whole[100] ^= 1
     path.write_bytes(whole)
     with pytest.raises(IndexFileError, match="checksum"):
         RevocationIndexFile(path).verify()
-    assert not is_intact(path)
+    assert intact(path) is None
 
 
 def test_kinds_are_not_confused(path):
@@ -328,7 +328,7 @@ def test_kinds_are_not_confused(path):
     with pytest.raises(IndexFileError, match="revocations"):
         SerialSetFile(path)
     write_serials(path, [b"\x05"])
-    assert is_intact(path)
+    assert intact(path) is not None
     with pytest.raises(IndexFileError, match="serials"):
         RevocationIndexFile(path)
 

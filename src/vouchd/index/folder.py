@@ -10,7 +10,7 @@ from pathlib import Path
 from vouchd.core.facts import IndexNames
 from vouchd.errors import IndexFileError, StoreUnavailable
 from vouchd.files import LEFTOVER_SUFFIX
-from vouchd.index.format import ChangesFile, RevocationIndexFile, is_intact
+from vouchd.index.format import ChangesFile, RevocationIndexFile, intact
 from vouchd.index.layers import Index, LayeredIndex, difference, fold, missing, open_index, open_layers
 from vouchd.index.octets import FileIdentity
 from vouchd.index.writing import write_crl_index, write_serials
@@ -63,16 +63,14 @@ class IndexFolder:
 
     def is_intact(self, name: str) -> bool:
         """See IndexWriter."""
-        path = self._directory / name
-        try:
-            seen = FileIdentity.of(path.stat())
-        except OSError:
-            return False
-        if self._whole.get(name) != seen:
-            if not is_intact(path):
-                return False
+        path, known = self._directory / name, self._whole.get(name)
+        with suppress(OSError):
+            if known is not None and known == FileIdentity.of(path.stat()):
+                return True
+        seen = intact(path)
+        if seen is not None:
             self._whole[sys.intern(name)] = seen  # as the open files have it
-        return True
+        return seen is not None
 
     def doubt(self, name: str) -> None:
         """See IndexWriter."""

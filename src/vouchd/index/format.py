@@ -8,7 +8,6 @@ read and proved at opening and are all that a worker keeps in its own memory. Se
 from __future__ import annotations
 
 import mmap
-import os
 import sys
 import zlib
 from bisect import bisect_right
@@ -55,7 +54,7 @@ class KeyedFile:
     Raises: IndexFileError when it is missing, cut short, damaged there, or of another format, kind or name.
     """
 
-    kind: Kind
+    kind: Kind | None  # None: any
     # There are as many of them as issuing points: what they have in common they share.
     __slots__ = (
         "_checksums",
@@ -87,7 +86,7 @@ class KeyedFile:
         if size != header.file_bytes:
             raise IndexFileError(f"{path}: {size} bytes where {header.file_bytes} belong", hint=HINT)
         shape = header.shape
-        if shape.kind is not self.kind:
+        if self.kind is not None and shape.kind is not self.kind:
             raise IndexFileError(f"{path}: an index of {shape.kind.name.lower()}", hint=HINT)
         self._count, self._records_crc = header.count, header.records_crc
         self._width, self._size = shape.key_width, shape.record_size
@@ -284,18 +283,22 @@ class SerialSetFile(KeyedFile):
         return minimal(self.keys(position, position + 1, self.key_width)[0])
 
 
+class _AnyFile(KeyedFile):
+    """A file of whatever kind."""
+
+    kind = None
+    __slots__ = ()
+
+
 _COPIED_BYTES = 1 << 16  # a file that is no larger is read at once
 
-_FILES: dict[Kind, type[KeyedFile]] = {one.kind: one for one in (RevocationIndexFile, ChangesFile, SerialSetFile)}
 
-
-def is_intact(path: Path) -> bool:
-    """Whether there is an index file of any kind and all of it matches its checksum."""
+def intact(path: Path) -> FileIdentity | None:
+    """The identity of an index file of any kind of which all matches its checksums; None: it is none, or damaged."""
     try:
-        with path.open("rb") as file:
-            kind = FileHeader.decoded(file.read(HEADER_BYTES), path).shape.kind
-            is_small = os.fstat(file.fileno()).st_size <= _COPIED_BYTES
-        _FILES[kind](path, octets=CopiedOctets if is_small else PositionedOctets).verify()
+        is_small = path.stat().st_size <= _COPIED_BYTES
+        file = _AnyFile(path, octets=CopiedOctets if is_small else PositionedOctets)
+        file.verify()
     except (OSError, IndexFileError):
-        return False
-    return True
+        return None
+    return file.identity

@@ -14,7 +14,7 @@ from vouchd.core.facts import Authority, Epoch
 from vouchd.core.key_history import name_of
 from vouchd.core.ports import RevocationIndex, StatusStore
 from vouchd.errors import IndexFileError, LifecycleError, StoreError, StoreUnavailable
-from vouchd.index.format import RevocationIndexFile, is_intact
+from vouchd.index.format import RevocationIndexFile, intact
 from vouchd.index.layers import open_index
 from vouchd.index.writing import precedence
 from vouchd.instance.selftests.keys import collect
@@ -103,7 +103,7 @@ def check_index(store: StatusStore, indexing: Indexing, folder: Path) -> str:
 
 
 def _whole(path: Path) -> str:
-    if not is_intact(path):
+    if intact(path) is None:
         raise IndexFileError(
             f"{path.name} is missing or damaged", hint="it is rebuilt by a restart: vouchd restart; look at the disk"
         )
