@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import gc
 import re
+import weakref
 from itertools import pairwise
 
 import pytest
@@ -145,3 +147,15 @@ def test_large_base64_is_read_as_strictly_as_a_small_one(text):
 def test_object_read_already_is_taken_as_it_is():
     """Who takes one object in any form takes what a reader has read of it."""
     assert pem.single(reader_of(BLOCK, [7]), pem.CRL_LABELS) == DER
+
+
+def test_reader_that_is_let_go_is_gone_without_a_look_for_garbage():
+    """A start reads ten thousand certificates before anybody looks for garbage."""
+    gc.disable()
+    try:
+        splitter = weakref.ref(one := textual.BlockSplitter())
+        assert [part.label for part in (*one.add(BLOCK), *one.close())].count(b"X509 CRL") > 0
+        del one
+        assert splitter() is None
+    finally:
+        gc.enable()

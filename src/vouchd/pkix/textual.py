@@ -36,19 +36,20 @@ class BlockSplitter:
         self._text, self._at = b"", 0  # what is to be looked at begins at that octet
         self._label, self._end = b"", b""
         self._line = 0  # octets ahead that belong to the line which began the block
-        self._next: Callable[[], tuple[Part | None, bool]] = self._outside
+        # A function and no method of this object, which would keep itself until somebody looks for garbage.
+        self._next: Callable[[BlockSplitter], tuple[Part | None, bool]] = BlockSplitter._outside
 
     def add(self, piece: bytes) -> Iterator[Part]:
         """The parts that can be told with this piece. Raises: ValueError at a block whose label does not end."""
         self._text, self._at, goes_on = self._text[self._at :] + piece, 0, True
         while goes_on:
-            part, goes_on = self._next()
+            part, goes_on = self._next(self)
             if part is not None:
                 yield part
 
     def close(self) -> Iterator[Part]:
         """The last part. Raises: ValueError at a block that has no end."""
-        if self._next != self._outside:
+        if self._next is not BlockSplitter._outside:
             raise _without_end()
         yield Part(None, self._taken(len(self._text)))
 
@@ -58,7 +59,7 @@ class BlockSplitter:
             return Part(None, self._taken(len(self._text) - len(_BEGIN) + 1)), False
         text = self._taken(at)
         self._at += len(_BEGIN)
-        self._next = self._in_label
+        self._next = BlockSplitter._in_label
         return Part(None, text), True
 
     def _in_label(self) -> tuple[Part | None, bool]:
@@ -70,7 +71,7 @@ class BlockSplitter:
             return None, False
         self._label = self._taken(at)
         self._end, self._line = b"-----END " + self._label + _DASHES, len(_DASHES)
-        self._next = self._in_body
+        self._next = BlockSplitter._in_body
         return Part(self._label, b"", begins=True), True
 
     def _in_body(self) -> tuple[Part | None, bool]:
@@ -79,7 +80,7 @@ class BlockSplitter:
         text = self._taken(at if ends else len(self._text) - len(self._end) + 1)
         body, self._line = text[self._line :], max(self._line - len(text), 0)
         if ends:
-            self._next = self._outside  # from this very line on: its dashes may begin the next block
+            self._next = BlockSplitter._outside  # from this very line on: its dashes may begin the next block
         return Part(self._label, body, ends=ends), ends
 
     def _taken(self, end: int) -> bytes:
