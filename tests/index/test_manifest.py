@@ -202,6 +202,17 @@ def test_manifest_of_differences_says_what_one_written_whole_says(indexed, state
     assert read_served(indexed).facts == facts
 
 
+def test_facts_that_are_known_are_not_made_again_and_others_are_as_written(folder):
+    """Of what is known already, as from the store, an equal fact is taken; one that differs is the manifest's."""
+    write_manifest(folder, 7, (CA, OTHER), (FIRST, USERS))
+    ours, newer = replace(OTHER, label="another one"), replace(FIRST, base=a_record(SECOND))
+    manifest = Manifest(folder)
+    manifest.load({CA.id: AuthorityFacts(CA, (USERS, newer)), OTHER.id: AuthorityFacts(ours)})
+    assert manifest.facts == read_served(folder).facts
+    assert manifest.facts[CA.id].authority is CA
+    assert manifest.facts[CA.id].epochs[0] is USERS
+
+
 def test_manifest_of_an_earlier_version_of_the_program_is_taken_over(folder):
     """After an upgrade nothing goes back behind what was served before it."""
     record = {

@@ -129,6 +129,8 @@ def test_restarted_manager_holds_the_facts_of_the_store_alone(site):
     restarted = site.open()
     restarted.current()
     before = restarted.state
+    assert before.authorities[0].authority is site.store.authorities()[0]
+    assert before.authorities[0].points[0].epoch is site.store.epochs()[0]
     published = restarted.publish()
     assert restarted.state == before
     (stored,), (served,) = site.store.authorities(), restarted.state.authorities

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from vouchd.core import records
@@ -27,6 +28,7 @@ _FORMER, _FORMER_FORMAT = "manifest.json", 1  # of earlier versions of this prog
 
 T = TypeVar("T")
 Facts = Mapping[str, AuthorityFacts]
+_NO_FACTS: Facts = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +173,8 @@ class Manifest:
         self.version, self.facts = 0, dict[str, AuthorityFacts]()
         self.is_former = False  # written by an earlier version of this program, which may not have judged all
 
-    def load(self) -> ServingState:
-        """The state that it names now.
+    def load(self, known: Facts = _NO_FACTS) -> ServingState:
+        """The state that it names now; of facts that are `known`, and equal to its own, those are in it.
 
         Raises: IndexFileError when it, or a file that it names, is missing or damaged.
         """
@@ -180,7 +182,7 @@ class Manifest:
             reading = self._journal.read(self.version)
         except FileNotFoundError as error:
             return self._former(error)
-        facts = dict(self.facts) if reading.whole is None else _read_whole(self._path, reading.whole)
+        facts = dict(self.facts) if reading.whole is None else _read_whole(self._path, reading.whole, known)
         version, concerned, reopened = reading.version, set[str](), set[str]()
         for text in reading.differences:
             difference = _understood(self._path, text, Difference.of)
@@ -260,20 +262,36 @@ def _whole(facts: Facts) -> bytes:
     return records.to_json(whole).encode()
 
 
-def _read_whole(path: Path, text: bytes) -> dict[str, AuthorityFacts]:
+def _read_whole(path: Path, text: bytes, known: Facts = _NO_FACTS) -> dict[str, AuthorityFacts]:
     """The facts of a whole. Raises: IndexFileError."""
     try:
-        whole = json.loads(text, object_hook=_fact)
+        whole = json.loads(text, object_hook=_Facts(known).read)
         return by_authority(whole["authorities"], whole["epochs"], frozenset(whole.get("behind", ())))
     except (CRLError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise IndexFileError(f"{path}: damaged: {type(error).__name__}: {error}", hint=HINT) from error
 
 
-def _fact(record: dict[str, Any]) -> Authority | Epoch | dict[str, Any]:
-    """What a record is of: each becomes its fact at once, as the records of ten thousand CAs take many times more."""
-    if "certificate" in record:
-        return records.read_authority(record)
-    return records.read_epoch(record) if "issuing_point" in record else record
+class _Facts:
+    """Reads each record as its fact at once, as the records of ten thousand CAs take many times more.
+
+    One that is known already, as from the store at a start, is not made a second time for good.
+    """
+
+    def __init__(self, known: Facts) -> None:
+        self._authorities = {each: one.authority for each, one in known.items()}
+        self._epochs = {epoch.issuing_point: epoch for one in known.values() for epoch in one.epochs}
+
+    def read(self, record: dict[str, Any]) -> Authority | Epoch | dict[str, Any]:
+        """What a record is of."""
+        if "certificate" in record:
+            authority = records.read_authority(record)
+            known = self._authorities.get(authority.id)
+            return known if known is not None and known == authority else authority
+        if "issuing_point" in record:
+            epoch = records.read_epoch(record)
+            same = self._epochs.get(epoch.issuing_point)
+            return same if same is not None and same == epoch else epoch
+        return record
 
 
 def _read_former(record: dict[str, Any]) -> tuple[int, dict[str, AuthorityFacts]]:

@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from vouchd.core.facts import AuthorityFacts, Epoch
+from vouchd.core.facts import AuthorityFacts, Epoch, by_authority
 from vouchd.core.ports import Clock, StatusStore
 from vouchd.core.status import ServingAuthority, ServingState
 from vouchd.errors import IndexFileError, StoreError
@@ -93,7 +93,7 @@ class ManifestPublication:
     def current(self) -> Published:
         """See Publication; a damaged manifest or index counts as none, `publish` makes it anew."""
         try:
-            state = self._manifest.load()
+            state = self._manifest.load(self._stored())
             shown = _shown(self._files.serving, self._manifest.facts.keys())
         except IndexFileError as error:
             _log.info("nothing to serve yet: %s", error)
@@ -103,6 +103,13 @@ class ManifestPublication:
             if self._indexing.admitting is not None and not self._manifest.is_former:
                 self._indexing.admitting.resume(self._manifest.facts)
         return self._published
+
+    def _stored(self) -> Mapping[str, AuthorityFacts]:
+        """The facts of the store, while it can be reached: they need not be there twice until all is published."""
+        try:
+            return by_authority(self._store.authorities(), self._store.epochs())
+        except StoreError:
+            return {}
 
     def suspect(self, names: Iterable[str]) -> None:
         """See Publication."""
@@ -267,7 +274,8 @@ class ManifestPublication:
         """What is published; of other CAs than `changed`, with what is shown of them, all is as it was."""
         for each in changed:
             before, after = (_names(known.get(each)) for known in (self._facts, facts))
-            self._replaced.setdefault(each, set()).update(before - after)
+            if replaced := before - after:
+                self._replaced.setdefault(each, set()).update(replaced)
         self._unswept += 1
         relabelled = any(_label(self._facts, each) != _label(facts, each) for each in changed)
         self.state, self._facts = state, facts
