@@ -1,8 +1,8 @@
 """What a function said of octets is remembered: a start asks the same of each of ten thousand certificates many times.
 
 A dictionary, where `functools.lru_cache` takes 160 octets more for each entry; so all is dropped at once when there are
-too many, which is back with the next question of each. Once a start is over (`settle`) little is remembered: what is
-asked then is of one CA, several times in a row.
+too many, which is back with the next question of each. Once a start is over (`settle`), and in a worker from its begin,
+little is remembered: what is asked then is of one CA, several times in a row.
 """
 
 from __future__ import annotations

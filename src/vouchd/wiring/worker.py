@@ -22,6 +22,7 @@ from vouchd.index.octets import AnsweringOctets
 from vouchd.index.serving import OpenIndexes
 from vouchd.instance.certificates.signers import Lost, load_signers
 from vouchd.instance.signing_sets import NamedSigners, SigningWord, read_sets
+from vouchd.pkix.memo import settle
 from vouchd.processes.logs import set_up_logs
 from vouchd.processes.worker import collect_seldom, inherited
 from vouchd.processes.worker import run_worker as serve_worker
@@ -42,6 +43,7 @@ def run_worker(layout: Layout, slot: int) -> None:
     set_up_logs()
     raise_descriptor_limit()
     collect_seldom()
+    settle()  # a worker asks of each certificate a few times in a row: what it remembers it would remember for nothing
     harden()  # before any key is read
     inheritance = inherited()
     if inheritance.slot != slot:
