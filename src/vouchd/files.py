@@ -95,6 +95,7 @@ class Spool:
         self._error = error
         self._octets = bytearray()
         self._file: BinaryIO | None = None
+        self._closing: weakref.finalize[[BinaryIO], Spool] | None = None
         self._view: memoryview | None = None
 
     def write(self, octets: bytes) -> None:
@@ -105,7 +106,7 @@ class Spool:
         with self._room():
             if self._file is None:
                 self._file = _nameless_file()
-                weakref.finalize(self, _close, self._file)
+                self._closing = weakref.finalize(self, _close, self._file)
                 self._file.write(self._octets)
                 self._octets.clear()
             self._file.write(octets)
@@ -128,8 +129,14 @@ class Spool:
     def _mapped(self, file: BinaryIO) -> bytes | mmap.mmap:
         with self._room():
             file.flush()
-            is_empty = os.fstat(file.fileno()).st_size == 0
-            return b"" if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            if os.fstat(file.fileno()).st_size == 0:
+                return b""
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            if self._closing is not None:
+                self._closing.detach()
+            weakref.finalize(mapped, _close, file)
+            _SPOOLED[mapped] = file
+            return mapped
 
     @contextmanager
     def _room(self) -> Iterator[None]:
@@ -139,6 +146,15 @@ class Spool:
             raise self._error(
                 f"no room for {MAX_BYTES} bytes and more: {problem.strerror or problem}", hint=_ROOM
             ) from problem
+
+
+_SPOOLED: weakref.WeakKeyDictionary[mmap.mmap, BinaryIO] = weakref.WeakKeyDictionary()
+
+
+def spool_file(octets: bytes | bytearray | memoryview) -> BinaryIO | None:
+    """The nameless file that `octets` are the view of, all of it, for another process to map; None: they have none."""
+    mapped = octets.obj if isinstance(octets, memoryview) else None
+    return _SPOOLED.get(mapped) if isinstance(mapped, mmap.mmap) and len(mapped) == len(octets) else None
 
 
 def _close(file: BinaryIO) -> None:

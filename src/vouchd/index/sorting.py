@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import tempfile
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from itertools import chain, groupby, islice
 from operator import eq
 from pathlib import Path
@@ -29,10 +30,15 @@ class _Run:
     `samples` are the keys of the first record and of each _SAMPLE_EVERY-th after it.
     """
 
-    def __init__(self, descriptor: int, begin: int, records: list[bytes], width: int) -> None:
+    def __init__(self, descriptor: int, begin: int, octets: bytes, size: int, width: int) -> None:
         self._descriptor, self._begin = descriptor, begin
-        self._count, self._size, self._width = len(records), len(records[0]), width
-        self.samples = [record[:width] for record in islice(records, 0, None, _SAMPLE_EVERY)]
+        self._count, self._size, self._width = len(octets) // size, size, width
+        self.samples = [octets[at : at + width] for at in range(0, len(octets), size * _SAMPLE_EVERY)]
+
+    @classmethod
+    def of(cls, descriptor: int, begin: int, count: int, size: int, width: int) -> Self:
+        """The run of so many records that is there already. Raises: OSError."""
+        return cls(descriptor, begin, os.pread(descriptor, count * size, begin), size, width)
 
     def __len__(self) -> int:
         return self._count
@@ -51,18 +57,28 @@ class _Run:
         return os.pread(self._descriptor, (last - first) * self._size, self._begin + first * self._size)
 
 
+def write_run(file: BinaryIO, records: list[bytes]) -> bytes:
+    """Sort the records, write them behind what is in the file, and return what was written. Raises: OSError."""
+    records.sort()
+    octets = b"".join(records)
+    file.write(octets)
+    file.flush()
+    return octets
+
+
 class Sorter:
     """Takes records of `size` octets in any order and gives them back sorted, one for each key.
 
     The key is the first `key_width` octets. Of records that share one, `choose` picks that which stays. Runs are
-    written to a nameless file in `directory`. A context manager: leaving it gives the space back.
+    written to nameless files in `directory`. A context manager: leaving it gives the space back.
     """
 
     def __init__(self, size: int, key_width: int, choose: Callable[[list[bytes]], bytes], directory: Path) -> None:
         self._size, self._width, self._choose, self._directory = size, key_width, choose, directory
-        self._pending: list[bytes] = []
         self._runs: list[_Run] = []
+        self._pending: list[bytes] = []
         self._file: BinaryIO | None = None
+        self._files = ExitStack()
         self._split = Struct(f"{size}s").iter_unpack
 
     def __enter__(self) -> Self:
@@ -72,14 +88,25 @@ class Sorter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pending = []
-        if self._file is not None:
-            self._file.close()
+        self._files.close()
 
     def add(self, records: list[bytes]) -> None:
         """Take some more records. Raises: OSError when the disk is full."""
         self._pending += records
         if len(self._pending) >= RUN_RECORDS:
             self._spill()
+
+    def new_file(self) -> BinaryIO:
+        """A file for runs that somebody else writes, which is there as long as this sorter is. Raises: OSError."""
+        # Nameless, so that nothing is left behind by a process that is killed.
+        return self._files.enter_context(tempfile.TemporaryFile(dir=self._directory))
+
+    def adopt(self, file: BinaryIO, counts: Sequence[int]) -> None:
+        """Take the records of the runs that `write_run` has put into that file, in a row. Raises: OSError."""
+        begin = 0
+        for count in counts:
+            self._runs.append(_Run.of(file.fileno(), begin, count, self._size, self._width))
+            begin += count * self._size
 
     def blobs(self) -> Iterator[bytes]:
         """All records, sorted, in pieces of whole records; to be called once, after the last `add`."""
@@ -93,14 +120,11 @@ class Sorter:
     def _spill(self) -> None:
         if not self._pending:
             return
-        self._pending.sort()
         if self._file is None:
-            # Closed by __exit__; nameless, so that nothing is left behind by a process that is killed.
-            self._file = tempfile.TemporaryFile(dir=self._directory)  # noqa: SIM115
+            self._file = self.new_file()
         begin = self._file.tell()
-        self._file.write(b"".join(self._pending))
-        self._file.flush()
-        self._runs.append(_Run(self._file.fileno(), begin, self._pending, self._width))
+        octets = write_run(self._file, self._pending)
+        self._runs.append(_Run(self._file.fileno(), begin, octets, self._size, self._width))
         self._pending = []
 
     def _merged(self) -> Iterator[bytes]:

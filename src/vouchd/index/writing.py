@@ -13,6 +13,7 @@ from pathlib import Path
 from struct import Struct
 
 from vouchd.errors import StoreUnavailable
+from vouchd.index.halves import Undecided, add_halves, middle
 from vouchd.index.sections import Kind, Shape, write_sections
 from vouchd.index.sorting import Sorter
 from vouchd.pkix.crl import CRLHeader
@@ -35,14 +36,20 @@ def write_crl_index(path: Path, crl: Buffer, header: CRLHeader, certificate_issu
     """
     layout = RecordLayout()
     kind = Kind.CHANGES if header.is_delta else Kind.REVOCATIONS
+    place = middle(crl, header)
     while True:
         try:
             with _sorter(layout, path) as sorter:
-                for records in packed_entries(crl, header, layout, certificate_issuer):
-                    sorter.add(records)
+                if place is not None:
+                    add_halves(sorter, crl, header, layout, place)
+                else:
+                    for records in packed_entries(crl, header, layout, certificate_issuer):
+                        sorter.add(records)
                 return write_sections(path, _shape(layout, kind), sorter.blobs())
         except LayoutTooNarrow as narrow:
             layout = narrow.needed
+        except Undecided:
+            place = None
         except OSError as error:
             raise _unavailable(path, error) from error
 

@@ -1,0 +1,135 @@
+"""A CRL that two processes read gives the index file that one gives, or is refused as one refuses it."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from tests.pkix.crls import INDIRECT, certificate_issuer, crl, entry, invalidity, reason
+
+from vouchd import files
+from vouchd.errors import CRLRejected
+from vouchd.files import Spool, spool_file
+from vouchd.index import halves, writing
+from vouchd.index.format import is_intact
+from vouchd.index.halves import middle
+from vouchd.index.writing import write_crl_index
+from vouchd.pkix.crl import read_header
+from vouchd.pkix.der import tlv
+
+USUAL = [entry(number.to_bytes(3, "big"), *([reason(1)] if number % 3 else [])) for number in range(1000, 3000)]
+SECOND_HALF = 1500  # an entry there is of that
+ODD = {
+    "usual entries": USUAL,
+    "some that are listed twice": USUAL + USUAL[::7],
+    "a wider key in the second half": [*USUAL[:SECOND_HALF], entry(b"\x01" * 20), *USUAL[SECOND_HALF:]],
+    "the first date in the second half": [
+        *USUAL[:SECOND_HALF],
+        entry(b"\x7f", invalidity(b"20250101000000Z")),
+        *USUAL[SECOND_HALF:],
+    ],
+    # Wherever a row of entries seems to begin in it, it is the value of an extension that is passed over.
+    "an extension that looks like entries": [
+        *USUAL[:1000],
+        entry(b"\x7e", tlv(0x30, b"\x06\x03\x55\x1d\x63", tlv(0x04, b"".join(USUAL[:400])))),
+        *USUAL[1000:],
+    ],
+}
+
+
+@pytest.fixture(autouse=True)
+def parted(monkeypatch):
+    """All CRLs are large ones, on a machine of two processors."""
+    monkeypatch.setattr(halves, "LARGE_BYTES", 0)
+    monkeypatch.setattr(halves, "_processors", lambda: 2)
+    monkeypatch.setattr(files, "MAX_BYTES", 0)
+
+
+def spooled(der: bytes) -> memoryview:
+    spool = Spool()
+    spool.write(der)
+    return spool.view()
+
+
+def written(path, der: bytes | memoryview) -> bytes:
+    write_crl_index(path, der, read_header(der))
+    assert is_intact(path)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("entries", ODD.values(), ids=ODD)
+def test_index_of_two_processes_is_that_of_one(tmp_path, entries):
+    """Whatever stands in either half, the file is the same to the octet."""
+    der = crl(*entries)
+    assert middle(spooled(der), read_header(der)) is not None
+    assert written(tmp_path / "x.idx", spooled(der)) == written(tmp_path / "x.idx", der)
+
+
+def test_second_half_comes_from_the_other_process(tmp_path, monkeypatch):
+    """Of a usual CRL this process reads no more than the first half."""
+    view, spans = spooled(crl(*USUAL)), []
+    packed_entries = halves.packed_entries
+
+    def noted(der, header, layout):
+        spans.append(header.entries)
+        return packed_entries(der, header, layout)
+
+    monkeypatch.setattr(halves, "packed_entries", noted)
+    monkeypatch.setattr(writing, "packed_entries", None)
+    assert write_crl_index(tmp_path / "x.idx", view, read_header(view)) == len(USUAL)
+    assert {span.end for span in spans} == {middle(view, read_header(view))}
+
+
+@pytest.mark.parametrize("place", [3, 1000, 1999])
+def test_malformed_entry_refuses_the_crl_as_one_process_does(tmp_path, place):
+    """The refusal names the entry, in whichever half it is, and leaves nothing behind."""
+    der = crl(*USUAL[:place], entry(time=tlv(0x17, b"251301123456Z")), *USUAL[place:])
+    with pytest.raises(CRLRejected) as alone:
+        write_crl_index(tmp_path / "x.idx", der, read_header(der))
+    with pytest.raises(CRLRejected) as together:
+        write_crl_index(tmp_path / "x.idx", spooled(der), read_header(der))
+    assert str(together.value) == str(alone.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        (sys.executable, "-c", "raise SystemExit(1)"),
+        (sys.executable, "-c", ""),
+        (sys.executable, "-c", "print('runs that are none')"),
+        (sys.executable, "-c", "import os; os.write(1, bytes((0, 1, 0, 0, 0, 0, 0, 1)))"),
+        ("/nonexistent",),
+    ],
+    ids=["fails", "writes nothing", "writes something else", "is cut short", "cannot begin"],
+)
+def test_other_process_that_ends_early_costs_time_alone(tmp_path, monkeypatch, program):
+    """What it has not read is read here."""
+    der = crl(*USUAL)
+    monkeypatch.setattr(halves, "_PROGRAM", program)
+    assert written(tmp_path / "x.idx", spooled(der)) == written(tmp_path / "x.idx", der)
+
+
+def test_crl_is_parted_only_where_that_is_right_and_helps(monkeypatch):
+    """Not an indirect one, nor one of a few entries, in this process's own memory, or on one processor."""
+    der = crl(*USUAL)
+    indirect = crl(*USUAL, entry(b"\x05", certificate_issuer(bytes(2))), extensions=(INDIRECT,))
+    assert middle(spooled(indirect), read_header(indirect)) is None
+    assert middle(der, read_header(der)) is None
+    few = crl(*USUAL[:20])
+    assert middle(spooled(few), read_header(few)) is None
+    monkeypatch.setattr(halves, "_processors", lambda: 1)
+    assert middle(spooled(der), read_header(der)) is None
+
+
+def test_spooled_octets_tell_their_file_while_they_are_used():
+    """Another process can map it; a part of them, and what lies in memory, tells none."""
+    view = spooled(b"0123456789")
+    file = spool_file(view)
+    assert file is not None
+    file.seek(0)
+    assert file.read() == b"0123456789"
+    assert spool_file(view[1:]) is None
+    assert spool_file(b"0123456789") is None
+    del view
+    assert file.closed
