@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from tests.pki import CA, serial_octets
@@ -102,3 +103,21 @@ def test_forms_are_asked_of_some_cas_where_there_are_many(monkeypatch, state):
     monkeypatch.setattr("vouchd.cloning.probing.FORMS_OF", 1)
     twice = ServingState(1, state.authorities * 2)
     assert len({id(probe.question) for probe in probes(twice, 1, ()) if probe.form == "signed"}) == 1
+
+
+def test_most_are_shared_among_the_cas_where_there_are_many(state):
+    """However many CAs there are, so many certificates are asked about together, one of each CA at least."""
+    for count, most, each in ((3, 6, 2), (3, 90, 14), (4, 4, 1), (9, 4, 1)):
+        several = ServingState(1, state.authorities * count)
+        asked_about = [one for one in probes(several, 5, most=most) if not one.form and one.way == "GET"]
+        known = [one for one in asked_about if one.authority]
+        assert len(known) == each * min(count, most)
+
+
+def test_most_hold_for_a_ca_with_many_issuing_points(state):
+    """A CA that partitions its CRLs is asked about as often as another one; chosen serials are all asked about."""
+    (served,) = state.authorities
+    partitioned = ServingState(1, (replace(served, points=served.points * 100),))
+    assert len([one for one in probes(partitioned, 5, most=10) if not one.form and one.authority]) == 3 * 10
+    serials_of = [bytes([number]) for number in range(1, 20)]
+    assert len([one for one in probes(partitioned, 5, serials_of, 10) if not one.form]) == 3 * 19

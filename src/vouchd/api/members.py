@@ -16,7 +16,7 @@ from vouchd.cloning import verdicts
 from vouchd.cloning.membership import CLONE_REFRESH_SECONDS
 from vouchd.cloning.registry import master_of
 from vouchd.cloning.verdicts import read_verification, verification_of
-from vouchd.cloning.verifying import SAMPLE, SETTLE_SECONDS
+from vouchd.cloning.verifying import SETTLE_SECONDS
 from vouchd.core import facts
 from vouchd.errors import LifecycleError, NotFound, StoreUnavailable
 from vouchd.instance.report import MemberReport, ServedPoint
@@ -129,7 +129,10 @@ class Verification(Struct, frozen=True):
 class VerificationRun(Struct, frozen=True, forbid_unknown_fields=True):
     """What to compare."""
 
-    sample: Annotated[int, Meta(ge=0, le=MAX_SAMPLE), about("So many certificates of each kind and CA.", 5)] = SAMPLE
+    sample: Annotated[
+        Annotated[int, Meta(ge=0, le=MAX_SAMPLE)] | None,
+        about("So many certificates of each kind and CA; null: 5, and 1000 of all CAs together.", 5),
+    ] = None
     serials: Annotated[
         list[Annotated[str, Meta(min_length=1, max_length=200)]],
         Meta(max_length=MAX_SERIALS),

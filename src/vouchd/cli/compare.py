@@ -21,7 +21,7 @@ from vouchd.cli.options import DEFAULT_INSTANCE, InstanceOption, JsonOption, spr
 from vouchd.client.transport import Connection
 from vouchd.cloning.comparison import Probe
 from vouchd.cloning.expectations import EXPECTATIONS, WORDS
-from vouchd.cloning.verifying import SAMPLE
+from vouchd.cloning.probing import SAMPLE
 from vouchd.core.status import ServingState
 from vouchd.errors import ConfigError, LifecycleError
 from vouchd.files import PUBLIC, read_file, replace_file

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 
 from cryptography import x509
@@ -32,6 +33,8 @@ from vouchd.pkix.reasons import Reason
 from vouchd.pkix.signatures import ALGORITHMS, DIGESTS
 
 MAX_SAMPLE = 10_000
+SAMPLE = 5  # certificates of each kind and CA, where nobody says another number
+MOST = 1_000  # certificates of all CAs together, likewise: ten thousand CAs take no hours
 FORMS_OF = 20  # what a form makes different is seldom different by CA
 _LOOKED_AT = 20_000  # entries of one index that a sample is drawn from
 _RANDOM = secrets.SystemRandom()
@@ -40,16 +43,24 @@ CHOSEN, REVOKED, HELD, ISSUED, NEVER_ISSUED = "chosen", "revoked", "held", "issu
 UNKNOWN_CA = "of an unknown CA"
 
 
-def probes(state: ServingState, sample: int, chosen: Sequence[bytes]) -> Iterator[Probe]:
+def probes(state: ServingState, sample: int, chosen: Sequence[bytes] = (), most: int | None = None) -> Iterator[Probe]:
     """Of each CA at most `sample` certificates of each kind and one that was never issued, or those `chosen` alone.
+
+    Unless they are chosen, `most` of all CAs together: fewer of each where there are many CAs, and of CAs drawn at
+    random where there are more.
 
     Each is asked about by GET and POST without a nonce, and by POST with one; so is one of a CA that nobody knows. Of
     `FORMS_OF` CAs at most some are asked about in every form.
     """
-    in_all_forms = set(_RANDOM.sample(range(len(state.authorities)), min(FORMS_OF, len(state.authorities))))
-    for number, served in enumerate(state.authorities):
+    drawn = list(state.authorities)
+    if most is not None and not chosen and len(drawn) > most:
+        drawn = _RANDOM.sample(drawn, most)
+    in_all_forms = set(_RANDOM.sample(range(len(drawn)), min(FORMS_OF, len(drawn))))
+    for number, served in enumerate(drawn):
         der, label = served.authority.certificate_der, served.authority.label
-        known = ((CHOSEN, serial) for serial in chosen) if chosen else _known(served, sample)
+        known = _known(served, sample) if most is None else _some(served, sample, most // len(drawn))
+        if chosen:
+            known = [(CHOSEN, serial) for serial in chosen]
         asked_about: dict[str, bytes] = {}  # one serial of each kind
         for kind, serial in known:
             asked_about.setdefault(kind, serial)
@@ -62,7 +73,14 @@ def probes(state: ServingState, sample: int, chosen: Sequence[bytes]) -> Iterato
         yield from _three(UNKNOWN_CA, "", _of_stranger(stranger, None), _of_stranger(stranger, new_nonce()))
 
 
-def _known(served: ServingAuthority, sample: int) -> Iterator[tuple[str, bytes]]:
+def _some(served: ServingAuthority, sample: int, most: int) -> list[tuple[str, bytes]]:
+    """What `_known` draws, of so many issuing points at most, and of that so many certificates."""
+    points = tuple(_RANDOM.sample(served.points, min(most, len(served.points))))
+    known = list(_known(replace(served, points=points), min(sample, most)))
+    return _RANDOM.sample(known, min(most, len(known)))
+
+
+def _known(served: ServingAuthority, sample: int) -> Iterable[tuple[str, bytes]]:
     """Kind and serial; what is issued is known of a CA that keeps a list of it."""
     indexes = [point.index for point in served.points]
     for index in indexes:

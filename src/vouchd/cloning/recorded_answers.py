@@ -10,7 +10,7 @@ from typing import Any
 
 from vouchd.client.inquiry import Question, send
 from vouchd.client.transport import Connection, Method
-from vouchd.cloning.probing import probes
+from vouchd.cloning.probing import MOST, probes
 from vouchd.core.status import ServingState
 from vouchd.errors import ConfigError
 
@@ -40,14 +40,16 @@ class Replay:
 
 
 def record_answers(state: ServingState, url: str, sample: int = SAMPLE) -> tuple[RecordedAnswer, ...]:
-    """Ask the instance at `url` about certificates of each CA that `state` knows. Raises: ClientError.
+    """Ask the instance at `url` about certificates of each CA that `state` knows, some where they are many.
+
+    Raises: ClientError.
 
     Without nonces, since those answers are made for their question, and only what is the same the second time: an
     answer in slots of the clock (`times=live`) or with a randomised signature is another one each time.
     """
     recorded = []
     with Connection(url) as connection:
-        for probe in probes(state, sample, ()):
+        for probe in probes(state, sample, most=MOST):
             if probe.question.nonce is not None:
                 continue
             first = send(connection, probe.question, probe.method)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from vouchd.cloning.client import PeerClient
 from vouchd.cloning.comparison import Comparison, Level, Probe, compare
 from vouchd.cloning.expectations import Answer
 from vouchd.cloning.listing import Listing, list_differences, listing
-from vouchd.cloning.probing import probes
+from vouchd.cloning.probing import MOST, SAMPLE, probes
 from vouchd.cloning.verdicts import LIST, Difference, Verification, VerifiedMember, write_verification
 from vouchd.cloning.verifying_master import ComparedMaster
 from vouchd.core.facts import Member
@@ -24,7 +24,6 @@ from vouchd.core.ports import Clock
 from vouchd.core.status import ServingState
 from vouchd.errors import ClientError, VouchdError
 
-SAMPLE = 5  # certificates of each kind and CA, where nobody says another number
 SETTLE_SECONDS = 10.0  # a change needs a moment to reach all members
 _TOLD = 20  # differences told of one member
 _PAUSE_SECONDS = 0.2
@@ -63,11 +62,12 @@ class Verifying:
         self._one_at_a_time = threading.Lock()
 
     def verify(
-        self, sample: int = SAMPLE, chosen: Sequence[bytes] = (), settle_seconds: float = SETTLE_SECONDS
+        self, sample: int | None = None, chosen: Sequence[bytes] = (), settle_seconds: float = SETTLE_SECONDS
     ) -> Verification:
         """Compare; where there is a difference, again for so many seconds, and the last result counts.
 
-        `sample` certificates of each kind and CA, or the serials `chosen` (DER INTEGER content octets) of every CA.
+        `sample` certificates of each kind and CA (None: 5, and 1000 of all CAs), or the serials `chosen` (DER INTEGER
+        content octets) of every CA.
 
         Raises: ClientError when this instance does not answer; what `others` raises.
         """
@@ -86,7 +86,7 @@ class Verifying:
         self.verify(settle_seconds=min(SETTLE_SECONDS, every_seconds))
         return False
 
-    def _compared(self, sample: int, chosen: Sequence[bytes]) -> Verification:
+    def _compared(self, sample: int | None, chosen: Sequence[bytes]) -> Verification:
         at, others = self._clock.now(), [_Other(member) for member in self._others()]
         master = self._master(self._state)
         if not others and master is None:
@@ -104,7 +104,7 @@ class Verifying:
             if master is not None:
                 open_until_the_end.enter_context(master.connection)
                 master.compare_lists()
-            for probe in probes(state, sample, chosen):
+            for probe in _probes(state, sample, chosen):
                 answering = [other for other in others if other.answers]
                 with_master = master is not None and master.answers
                 if answering or with_master:
@@ -115,6 +115,12 @@ class Verifying:
                     master.compare_answers(probe, Answer(reply.exchange, reply.response), at)
         beside = () if master is None else (master.result(),)
         return Verification(at, (*(other.result() for other in others), *beside))
+
+
+def _probes(state: ServingState, sample: int | None, chosen: Sequence[bytes]) -> Iterator[Probe]:
+    if sample is None:
+        return probes(state, SAMPLE, chosen, MOST)
+    return probes(state, sample, chosen)
 
 
 class _Other:

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from vouchd.clock import SystemClock
 from vouchd.cloning.instance_creation import InstanceCreation
 from vouchd.cloning.verdicts import Verification
-from vouchd.cloning.verifying import SAMPLE, SETTLE_SECONDS
+from vouchd.cloning.verifying import SETTLE_SECONDS
 from vouchd.core.facts import Authority
 from vouchd.core.ports import Store
 from vouchd.instance.certificates.signers import Checked, KeyMaterial, known_signers
@@ -26,7 +26,7 @@ Warn = Callable[[str], None]
 
 
 def compare(
-    layout: Layout, sample: int = SAMPLE, chosen: Sequence[bytes] = (), settle_seconds: float = SETTLE_SECONDS
+    layout: Layout, sample: int | None = None, chosen: Sequence[bytes] = (), settle_seconds: float = SETTLE_SECONDS
 ) -> Verification:
     """The running instance at `layout` compared with the other members of its set: see `Verifying.verify`.
 

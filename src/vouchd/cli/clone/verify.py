@@ -14,7 +14,7 @@ from vouchd.cli.instance import Instance, reachable
 from vouchd.cli.options import JsonOption
 from vouchd.cloning.probing import MAX_SAMPLE
 from vouchd.cloning.verdicts import Verification, VerifiedMember
-from vouchd.cloning.verifying import SAMPLE, SETTLE_SECONDS
+from vouchd.cloning.verifying import SETTLE_SECONDS
 from vouchd.errors import ConfigError, NotFound, VouchdError
 
 DIFFERENT = 4  # exit code: a difference, or a member that did not answer
@@ -26,8 +26,14 @@ _SERIAL_DIGITS = 2 * 64
 def verify(
     instance: Instance,
     sample: Annotated[
-        int, typer.Option("--sample", min=0, max=MAX_SAMPLE, help="Certificates of each kind and CA to ask about.")
-    ] = SAMPLE,
+        int | None,
+        typer.Option(
+            "--sample",
+            min=0,
+            max=MAX_SAMPLE,
+            help="Certificates of each kind and CA to ask about; default: 5, and 1000 of all CAs together.",
+        ),
+    ] = None,
     serial: Annotated[
         list[str] | None,
         typer.Option("--serial", metavar="HEX", help="Ask about this one of every CA instead; repeatable."),
