@@ -30,6 +30,7 @@ from vouchd.wiring import services as wiring
 HOST = "ocsp1.example.org"
 PASSWORD = "a password for the keys"
 NOW = int(time.time())
+KEY_AND_CERTIFICATE = (("key", "key"), ("certificate", "pem"))
 VALID = {"not_before": NOW - HOUR, "not_after": NOW + DAY}
 
 
@@ -170,6 +171,20 @@ def test_clone_of_a_set_with_a_second_signer_without_algorithm_line_has_it(tmp_p
     clone = master.cloned()
     assert set(sent(clone)) == {"ocspSigningCert", "second"}
     assert sent(clone) == sent(master.layout)
+
+
+def test_set_with_cas_that_have_not_issued_its_default_signer_is_cloned(tmp_path, root):
+    """A CA whose clients trust another's responder, and one with a signer of its own: the set has judged them."""
+    master, other, third = Master(tmp_path, root, root), CA.create("Other CA", key=new_key()), CA.create("Third CA")
+    signer = third.issue_signer("third", key=new_key(), **VALID)
+    master._file("third", signer)
+    write_values(master.layout, {f"vouchd.signer.third.{k}": f"alias/third.{s}" for k, s in KEY_AND_CERTIFICATE})
+    with wiring.services(master.layout) as services:
+        services.authorities.add(other.der, LOCAL, trusted_responder=True)
+        services.authorities.add(third.der, LOCAL)
+    clone = master.cloned()
+    assert sent(clone) == sent(master.layout)
+    assert set(sent(clone)) == {"ocspSigningCert", "third"}
 
 
 @pytest.mark.parametrize("with_root", [True, False], ids=["made today", "its root dropped by an earlier version"])

@@ -19,7 +19,7 @@ NEW = Member("ocsp3.example.org", 8443, 8080, "", clone=True, joined_at=0)
 
 def set_info(**differently) -> SetInfo:
     """The set as its master tells of it."""
-    set_of_two = SetInfo("domain", "1", NOW, 600, MASTER, (MASTER, OTHER), (), {}, {})
+    set_of_two = SetInfo("domain", "1", NOW, 600, MASTER, (MASTER, OTHER), {}, {})
     return replace(set_of_two, **differently)
 
 

@@ -32,7 +32,7 @@ def keys():
     ca = CA.create()
     signer, subsystem = ca.issue_signer(), ca.issue_signer(key=shared_key("EC", 5))
     info = SetInfo(
-        *("domain", "1", NOW, 600, MASTER, (MASTER,), ()),
+        *("domain", "1", NOW, 600, MASTER, (MASTER,)),
         {SIGNER: signer.der, SUBSYSTEM: subsystem.der},
         {},
         {SIGNER: (ca.certificate.public_bytes(Encoding.DER),)},

@@ -23,7 +23,6 @@ INFO = SetInfo(
     refresh_seconds=600,
     told_by=MASTER,
     members=(MASTER, CLONE),
-    authorities=(b"\x30\x01\xff",),
     certificates={"ocsp_signing": b"\x30\x00"},
     values={"a.b": "ü"},
 )

@@ -45,7 +45,7 @@ def set_of(*members: Member, **differently) -> SetInfo:
     """The set as its master tells of it."""
     certificates = {name: issued.der for name, issued in KEYS.items()}
     now = SystemClock().now()
-    return replace(SetInfo("domain", "1", now, 600, members[0], members, (), certificates, {}), **differently)
+    return replace(SetInfo("domain", "1", now, 600, members[0], members, certificates, {}), **differently)
 
 
 def answers_of(**sections) -> Answers:

@@ -235,8 +235,6 @@ class CloneCreation(Creation):
 
         def finish(draft: Layout) -> None:
             with self._services(draft) as services:
-                for der in info.authorities:
-                    services.authorities.add(der, services.caller)
                 services.keys.restore(keys, named, services.caller)
             take_over_certificates(draft, info)
             journal_of(draft).keep({"from": str(keys.path)})  # so that the next run knows it for its own

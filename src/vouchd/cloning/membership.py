@@ -150,7 +150,6 @@ class Membership:
             refresh_seconds=self._settings.refresh_seconds,
             told_by=self.require_me(),
             members=self._store.members(),
-            authorities=tuple(authority.certificate_der for authority in self._store.authorities()),
             certificates=self.certificates(),
             values=shared_values(cs_cfg.read(self._layout.cs_cfg)),
             chains=sent_along(self._settings),

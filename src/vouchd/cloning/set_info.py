@@ -21,7 +21,6 @@ class SetInfo:
     refresh_seconds: int  # refreshInSec of that member
     told_by: Member
     members: tuple[Member, ...]
-    authorities: tuple[bytes, ...]  # DER of the CAs that are answered for
     certificates: Mapping[str, bytes]  # DER of the system certificates that all members share, by name
     values: Mapping[str, str]  # the CS.cfg lines that all members share
     # DER of what is sent along with each of those certificates, in order; of an older member it is not known.
@@ -51,7 +50,6 @@ def info_record(info: SetInfo) -> dict[str, Any]:
         "refresh_seconds": info.refresh_seconds,
         "told_by": member_record(info.told_by),
         "members": [member_record(member) for member in info.members],
-        "authorities": [base64.b64encode(der).decode() for der in info.authorities],
         "certificates": {name: base64.b64encode(der).decode() for name, der in info.certificates.items()},
         "values": dict(info.values),
         "chains": {name: [base64.b64encode(der).decode() for der in chain] for name, chain in info.chains.items()},
@@ -67,7 +65,6 @@ def read_info(record: Mapping[str, Any]) -> SetInfo:
         refresh_seconds=int(record["refresh_seconds"]),
         told_by=read_member(record["told_by"]),
         members=tuple(map(read_member, record["members"])),
-        authorities=tuple(map(base64.b64decode, record["authorities"])),
         certificates={str(name): base64.b64decode(text) for name, text in record["certificates"].items()},
         values={str(name): str(value) for name, value in record["values"].items()},
         chains={str(name): tuple(map(base64.b64decode, chain)) for name, chain in record.get("chains", {}).items()},
