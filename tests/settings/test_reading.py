@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import fields
 from pathlib import Path
 from types import UnionType
@@ -14,7 +15,7 @@ from vouchd.core.facts import DirectoryServer, ExpiredCRLPolicy, Transport
 from vouchd.core.policy import NoncePolicy, RequestSignaturePolicy, ResponsePolicy, UnknownIssuerPolicy
 from vouchd.errors import ConfigError
 from vouchd.files import replace_file
-from vouchd.settings import cs_cfg
+from vouchd.settings import cs_cfg, reading
 from vouchd.settings.declared import KNOWN, Settings, SourceKind
 from vouchd.settings.keys import Composed, KnownKey, declarations, keys_of
 from vouchd.settings.kinds import FILE
@@ -338,3 +339,27 @@ def test_kept_settings_are_read_anew_when_the_file_is_another(tmp_path):
     assert kept.read() is first
     replace_file(layout.cs_cfg, b"vouchd.ee.port=2\n")
     assert (first.ee.port, kept.read().ee.port) == (1, 2)
+
+
+def test_kept_settings_are_read_once_by_threads_that_want_them_at_one_moment(tmp_path, monkeypatch):
+    """At a start several parts look at them as their first act; to read thousands of signers takes long."""
+    layout = Layout(tmp_path)
+    layout.cs_cfg.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(layout.cs_cfg, b"vouchd.ee.port=1\n")
+    kept, begun, both, results = KeptSettings(layout), threading.Event(), threading.Event(), list[Settings]()
+    read = reading.read_settings
+
+    def reads(where: Layout) -> Settings:
+        begun.set()
+        both.wait()
+        return read(where)
+
+    monkeypatch.setattr(reading, "read_settings", reads)
+    first = threading.Thread(target=lambda: results.append(kept.read()))
+    first.start()
+    begun.wait()
+    second = threading.Thread(target=lambda: (both.set(), results.append(kept.read())))
+    second.start()
+    first.join()
+    second.join()
+    assert results[0] is results[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -69,9 +70,14 @@ class KeptSettings:
         self._layout = layout
         self._started = started
         self._known: tuple[tuple[int, int, int], Settings] | None = None
+        self._reading = threading.Lock()  # at a start several threads want them at one moment
 
     def read(self) -> Settings:
         """The settings. Raises: ConfigError."""
+        with self._reading:
+            return self._read()
+
+    def _read(self) -> Settings:
         try:
             status = self._layout.cs_cfg.stat()
         except OSError:
