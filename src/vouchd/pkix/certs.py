@@ -76,8 +76,9 @@ def public_key_bits(certificate: x509.Certificate) -> bytes:
     Taken from the certificate as it stands: encoding the key again would change a compressed EC point.
     """
     data = certificate.tbs_certificate_bytes
-    _, key = der.children(data, _tbs_elements(data)[_PUBLIC_KEY])
-    return der.content(data, key)[1:]
+    _, algorithm_end = _bounds(data, _tbs_elements(data)[_PUBLIC_KEY].start)
+    start, end = _bounds(data, algorithm_end)
+    return data[start + 1 : end]  # the first octet tells that no bit of the last one is unused
 
 
 def key_hash(certificate: x509.Certificate) -> bytes:
@@ -109,11 +110,20 @@ def name_and_key(certificate_der: bytes) -> tuple[bytes, bytes]:
     return subject_der(certificate), public_key_bits(certificate)
 
 
+class Naming(NamedTuple):
+    """How a certificate is told from others: issuer and subject as `names.canonical` has them, and `serial_octets`."""
+
+    issuer: bytes
+    subject: bytes
+    serial: bytes
+
+
 @memo(_REMEMBERED)
-def names_of(certificate_der: bytes) -> tuple[bytes, bytes]:
-    """The issuer and the subject of a certificate in DER, as `names.canonical` has them. Raises: ValueError."""
+def naming(certificate_der: bytes) -> Naming:
+    """That of a certificate in DER. Raises: ValueError."""
     certificate = load_certificate(certificate_der)
-    return names.canonical(issuer_der(certificate)), names.canonical(subject_der(certificate))
+    issuer, subject = names.canonical(issuer_der(certificate)), names.canonical(subject_der(certificate))
+    return Naming(issuer, subject, serial_octets(certificate))
 
 
 @memo(_REMEMBERED)
@@ -282,15 +292,26 @@ class _Unfit(NamedTuple):
 def _judged(signer_der: bytes, authority_der: bytes) -> SignerFitness | _Unfit:
     """Judged once: a start asks of each signer of each CA many times, and each judgement verifies a signature."""
     signer, authority = load_certificate(signer_der), load_certificate(authority_der)
-    name = signer.subject.rfc4514_string()
-    same_key = public_key_bits(signer) == public_key_bits(authority)
-    if same_key and names.same(subject_der(signer), subject_der(authority)):
+    is_namesake = naming(signer_der).subject == naming(authority_der).subject
+    if is_namesake and public_key_bits(signer) == public_key_bits(authority):
         return SignerFitness(own_key=True, warnings=())
     if not is_issued_by(signer, authority):
+        name = signer.subject.rfc4514_string()
         return _Unfit(
             f"{name!r} was not issued by {authority.subject.rfc4514_string()!r}",
             "its CA issues a delegated signer; one that clients are set to trust is named by --trusted-responder",
         )
+    if unfit := _unfit(signer):
+        return unfit
+    warnings = () if has_nocheck(signer) else ("no id-pkix-ocsp-nocheck: clients will ask for the signer's own status",)
+    return SignerFitness(own_key=False, warnings=warnings)
+
+
+def _unfit(signer: x509.Certificate) -> _Unfit | None:
+    """Why it may be nobody's delegated signer."""
+    if has_ocsp_signing(signer) and may_sign(signer) and not unknown_critical(signer):
+        return None
+    name = signer.subject.rfc4514_string()
     if not has_ocsp_signing(signer):
         return _Unfit(
             f"{name!r} is not for OCSP signing", "ask the CA for a certificate with extendedKeyUsage id-kp-OCSPSigning"
@@ -300,13 +321,10 @@ def _judged(signer_der: bytes, authority_der: bytes) -> SignerFitness | _Unfit:
             f"the keyUsage of {name!r} lacks digitalSignature",
             "ask the CA for a certificate with keyUsage digitalSignature",
         )
-    if unknown := unknown_critical(signer):
-        return _Unfit(
-            f"{name!r} has a critical extension that clients do not know: {unknown}",
-            "ask the CA for a certificate without it",
-        )
-    warnings = () if has_nocheck(signer) else ("no id-pkix-ocsp-nocheck: clients will ask for the signer's own status",)
-    return SignerFitness(own_key=False, warnings=warnings)
+    return _Unfit(
+        f"{name!r} has a critical extension that clients do not know: {unknown_critical(signer)}",
+        "ask the CA for a certificate without it",
+    )
 
 
 def check_signer_of(
@@ -341,15 +359,21 @@ def _tbs_elements(data: bytes) -> list[der.TLV]:
     elements: list[der.TLV] = []
     position = der.read_tlv(data, 0, len(data)).start
     while len(elements) <= _PUBLIC_KEY:
-        tag, length, start = data[position], data[position + 1], position + 2
-        if length >= 0x80:
-            octets = length & 0x7F
-            length = int.from_bytes(data[start : start + octets], "big")
-            start += octets
-        if tag != 0xA0:  # the version
-            elements.append(der.TLV(tag, position, start, start + length))
-        position = start + length
+        start, end = _bounds(data, position)
+        if data[position] != 0xA0:  # the version
+            elements.append(der.TLV(data[position], position, start, end))
+        position = end
     return elements
+
+
+def _bounds(data: bytes, position: int) -> tuple[int, int]:
+    """Where the content of the element at that position begins and ends; its tag and length are believed."""
+    length, start = data[position + 1], position + 2
+    if length >= 0x80:
+        octets = length & 0x7F
+        length = int.from_bytes(data[start : start + octets], "big")
+        start += octets
+    return start, start + length
 
 
 def _tbs_field(certificate: x509.Certificate, place: int) -> bytes:

@@ -16,7 +16,8 @@ class SignerCertificates(dict[str, bytes]):
         super().__init__(certificates)
         by_name: dict[bytes, list[str]] = {}
         for nickname, certificate_der in certificates.items():
-            for name in certs.names_of(certificate_der):
+            naming = certs.naming(certificate_der)
+            for name in (naming.issuer, naming.subject):
                 named = by_name.setdefault(name, [])
                 if named[-1:] != [nickname]:  # its issuer and its own name may be one
                     named.append(nickname)
@@ -30,10 +31,11 @@ class SignerCertificates(dict[str, bytes]):
     def issued_by(self, authority: Authority) -> list[str]:
         """The nicknames of those that say that the CA, by the name of its newest certificate, has issued them."""
         name = names.canonical(name_of(authority))
-        return [one for one in self._by_name.get(name, ()) if certs.names_of(self[one])[0] == name]
+        return [one for one in self._by_name.get(name, ()) if certs.naming(self[one]).issuer == name]
 
     def of_key(self, certificate_der: bytes) -> list[str]:
         """The nicknames of those with the subject, as it is spelt, and the key of that certificate."""
         identity = certs.name_and_key(certificate_der)
-        named = self._by_name.get(names.canonical(identity[0]), ())
+        name = names.canonical(identity[0])
+        named = [one for one in self._by_name.get(name, ()) if certs.naming(self[one]).subject == name]
         return [one for one in named if certs.name_and_key(self[one]) == identity]

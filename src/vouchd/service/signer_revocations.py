@@ -63,7 +63,7 @@ class SignerRevocations:
 
 
 def _word(serving: ServingAuthority, certificate_der: bytes) -> bool | IndexFileError:
-    serial = certs.serial_octets(certs.load_certificate(certificate_der))
+    serial = certs.naming(certificate_der).serial
     try:
         return any(
             point.index.find(serial) is not None for point in speaking(serving) if not point.scope.only_attribute

@@ -122,6 +122,7 @@ class StartProof:
         self._shared = True
         self._left: dict[str, LeftCheck] = {}  # that are not made yet, by a key of their own
         self._cas: dict[str, str] = {}  # by key of the check that a CA waits for, its id
+        self._pending = 0  # how many CAs are not proved yet
         self._judge: Judge | None = None
         self._doubts: dict[str, tuple[str, ...]] = {}  # by key
         self._lots: Sequence[_Lot] = ()
@@ -163,6 +164,7 @@ class StartProof:
             self._left[key] = self._known[key] = LeftCheck(test, name, checks[name])
             if cas is not None:
                 self._cas[key] = cas[name]
+                self._pending += 1
                 self._unproved[cas[name]] = name
         return {name: checks[name] for name in names[: self.at_once]}
 
@@ -254,7 +256,7 @@ class StartProof:
     @property
     def done(self) -> int:
         """How many CAs have passed or failed by now."""
-        return self.of - sum(key in self._left for key in self._cas)
+        return self.of - self._pending
 
     def failing(self, present: Container[str]) -> tuple[FailingPart, ...]:
         """The CAs that did not pass, of those that are `present` by their ids."""
@@ -343,6 +345,7 @@ class StartProof:
         left = self._left.pop(key, None)
         if left is None:
             return
+        self._pending -= key in self._cas
         if judged is not None and judged.doubts:
             self._doubts[key] = judged.doubts
         if isinstance(result, VouchdError):

@@ -52,7 +52,8 @@ class Surroundings:
             nicknames.update(self._certificates.near(serving.authority))
         signers = {nickname: self._signers[nickname] for nickname in sorted(nicknames) if nickname in self._signers}
         for signer in signers.values():
-            cas_names |= set(certs.names_of(signer.certificate_der))
+            naming = certs.naming(signer.certificate_der)
+            cas_names |= {naming.issuer, naming.subject}
         places = {place for name in cas_names for place in self._places.get(name, ())}
         near = tuple(self._state.authorities[place] for place in sorted(places))
         return ServingState(self._state.version, near), signers
