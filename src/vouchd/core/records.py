@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import base64
 import json
+from binascii import a2b_base64
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from functools import cache
+from operator import attrgetter
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from vouchd.core.approval_facts import Approvals, approvals_record, read_approvals
 from vouchd.core.changes import Concerned
@@ -76,23 +78,35 @@ def require_types(fact: object) -> None:
     """
     if isinstance(fact, tuple):
         for one in fact:
-            require_types(one)
-    cls: type[Any] = type(fact)
-    if cls.__module__ != Epoch.__module__ or not is_dataclass(cls):  # what is made of facts has other rules
+            if type(one) not in _PLAIN:
+                require_types(one)
+    fields = _fields_of(type(fact))  # type: ignore[arg-type]  # a class is hashable
+    if fields is None:
         return
-    for name, kinds in _kinds_of(cls):
-        value = getattr(fact, name)
+    for name, value, kinds in zip(fields.names, fields.values(fact), fields.kinds, strict=True):
         actual = type(value)
         if actual not in kinds and not any(issubclass(actual, kind) for kind in kinds if kind is not int):
             raise TypeError(f"{name} is {actual.__name__}")
-        if actual not in _PLAIN:
+        if actual not in _PLAIN and value != ():
             require_types(value)
 
 
+class _FieldsOf(NamedTuple):
+    """The fields of a kind of facts: what they are called, what reads them all at once, and what each may be."""
+
+    names: tuple[str, ...]
+    values: Callable[[object], tuple[object, ...]]
+    kinds: tuple[frozenset[type], ...]
+
+
 @cache
-def _kinds_of(cls: type[Any]) -> tuple[tuple[str, frozenset[type]], ...]:
-    """The types that a value of each field may have."""
-    return tuple((name, frozenset(_kinds(hint))) for name, hint in get_type_hints(cls).items())
+def _fields_of(cls: type[Any]) -> _FieldsOf | None:
+    """Those of a class of facts, None of any other: what is made of facts has other rules."""
+    if cls.__module__ != Epoch.__module__ or not is_dataclass(cls):
+        return None
+    kinds = {name: frozenset(_kinds(hint)) for name, hint in get_type_hints(cls).items()}
+    read = attrgetter(*kinds)
+    return _FieldsOf(tuple(kinds), read if len(kinds) > 1 else lambda fact: (read(fact),), tuple(kinds.values()))
 
 
 def _kinds(hint: Any) -> Iterator[type]:
@@ -257,7 +271,7 @@ def _text(value: bytes) -> str:
 
 
 def _bytes(text: str) -> bytes:
-    return base64.b64decode(text, validate=True)
+    return a2b_base64(text, strict_mode=True)
 
 
 # Records of what members of a set share, beside those of core/py and with the same rules.
