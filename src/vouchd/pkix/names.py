@@ -97,6 +97,8 @@ def _value(name: bytes, value: der.TLV) -> bytes:
 
 def _prepared(text: str) -> str:
     """The text as caseIgnoreMatch compares it (RFC 4518 section 2)."""
+    if text.isascii() and text.isprintable():  # nothing is mapped, and all of it is in its normal form
+        return " ".join(text.lower().split())
     mapped = "".join(" " if character.isspace() else character for character in text if not _ignored(character))
     return " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", mapped).casefold()).split())
 
