@@ -63,6 +63,50 @@ def test_single_anything_else_refused(data):
         pem.single(data, pem.CRL_LABELS)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        block("CERTIFICATE", DER),
+        block("CERTIFICATE", DER, "\r\n"),
+        block("CERTIFICATE", DER).rstrip(),
+        block("CERTIFICATE", b""),
+        block("X509 CRL", DER),
+        block("CERTIFICATE", DER).replace(b"AAAA", b"AA=A", 1),
+        block("CERTIFICATE", DER).replace(b"AAAA", b"AA-A", 1),
+        block("CERTIFICATE", DER).replace(b"AAAA", b"A A\tAA", 1),
+        *(
+            b"-----BEGIN CERTIFICATE-----\n" + body + b"\n-----END CERTIFICATE-----\n"
+            for body in (
+                b"QUJD",
+                b"QUI=",
+                b"QUI==",
+                b"QUJD=",
+                b"QQ==",
+                b"Q===",
+                b"QQ=",
+                b"QUJDQ",
+                b"QUJDQQ",
+                b"QQ==\n",
+                b"=",
+            )
+        ),
+        b"-----BEGIN CERTIFICATE-----QUJD\n-----END CERTIFICATE-----\n",
+        b"-----BEGIN CERTIFICATE-----\nQUJD-----END CERTIFICATE-----\n",
+        b"-----BEGIN CERTIFICATE-----\nQUJD\n-----END X509 CRL-----\n",
+    ],
+)
+def test_block_by_itself_is_read_as_strictly_as_among_others(text):
+    """One that is all of a text has a way of its own, which takes and refuses what that of several does."""
+
+    def read(text: bytes) -> list[bytes] | str:
+        try:
+            return list(pem.blocks(text, ("CERTIFICATE",)))
+        except ValueError as error:
+            return str(error)
+
+    assert read(text) == read(b"a line before it\n" + text)
+
+
 def test_blocks_several_in_order():
     """A bundle gives its blocks one after the other."""
     data = block("CERTIFICATE", DER) + block("X509 CRL", DER) + block("CERTIFICATE", OTHER)
