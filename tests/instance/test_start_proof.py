@@ -257,6 +257,26 @@ def test_failure_beside_the_cas_withholds_none(shared):
     assert (proof.unproved, proof.failing(IDS.values())) == (frozenset(), ())
 
 
+def test_last_ca_is_shown_though_something_else_is_still_looked_at(shared):
+    """Who waits for answers for all waits for no check beside them."""
+    (go, let_go), conclusions = os.pipe(), list[Conclusion]()
+
+    def waits() -> str:
+        os.read(go, 1)
+        return "good"
+
+    proof = left({}, shared=shared)
+    proof.leave(CERTIFICATES, dict.fromkeys(NAMES, good) | {"CA 35": waits}, shared=shared)
+    proof.begin(conclusions.extend)
+    proof.go()
+    eventually(lambda: proof.look() and proof.done == proof.of, "a sign that all CAs are proved")
+    assert (proof.is_over, conclusions) == (False, [])
+    os.write(let_go, b"!")
+    eventually(lambda: proof.look() and conclusions, "the end of the proof")
+    os.close(go)
+    os.close(let_go)
+
+
 def test_all_cas_having_passed_says_nothing_of_what_failed_beside_them(shared):
     """Their run has not looked at certificates: that one does not fit is told at the end."""
     (reached, reach), (go, let_go) = os.pipe(), os.pipe()

@@ -51,6 +51,7 @@ _REPORT_SECONDS = 10.0
 _AGENT_GRACE_SECONDS = 10.0
 _AUDIT_SECONDS = 1.0
 _WATERMARK_SECONDS = 0.5
+_PROOF_SECONDS = 0.1
 # What is published, and that the workers answer from it, is told in one report: with many CAs it is long.
 _TOGETHER_SECONDS = 0.005
 _LOADED_SECONDS = 0.1
@@ -364,9 +365,7 @@ class _Instance:
         """Hold what the workers answer from against what is known, for ever."""
         while True:
             self._withholding.look()
-            if self._settings.proof.is_over:
-                self._proved.set()
-            await asyncio.sleep(_WATERMARK_SECONDS)
+            await asyncio.sleep(_WATERMARK_SECONDS if self._settings.proof.is_over else _PROOF_SECONDS)
 
     async def _keep_alive(self) -> None:
         """Have the service manager's watchdog know that this loop turns."""
@@ -406,6 +405,8 @@ class _Instance:
                     _log.error("%s", error)
             if report.acknowledged:
                 self._supervisor.ready(_summary(report))
+            if self._settings.proof.is_over:
+                self._proved.set()  # the report has gone by what is remembered of it
 
     async def _gather(self) -> None:
         """Let one report tell what was published and that the workers answer from it, if they soon do."""

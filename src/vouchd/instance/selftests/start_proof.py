@@ -5,7 +5,7 @@ others here. As many processes as there are processors make them, once a worker 
 until then, since all clients wait for it. They take the CAs in lots, each the next one that nobody has taken, and after
 all CAs make what was left beside them: of the signers of the CAs that a process has proved that process, which has
 verified their certificates. With what a CA's check comes to a process tells how it has judged the CA's signer, which
-nobody works out again. What they tell is looked at twice a second. Until then the CA is `unproved`, and answered
+nobody works out again. What they tell is looked at ten times a second. Until then the CA is `unproved`, and answered
 tryLater for it.
 
 Why this is right: a CA is answered for when an answer about it has been made with this process's keys and facts and
@@ -288,9 +288,11 @@ class StartProof:
             self._known, self._doubts = {}, {}
             self._cas = {key: each for key, each in self._cas.items() if key in self._failed}
             _log.info("the start is proved: %d CAs, %d of them did not pass", self.of, len(self._unproved))
-        worth = not self._left or len(self._failed) > failed or self.done - self._shown >= self.of * _SHOWN_SHARE
+        done = self.done
+        worth = done - self._shown >= self.of * _SHOWN_SHARE or (done == self.of and self._shown < done)
+        worth |= not self._left or len(self._failed) > failed
         if worth:
-            self._shown = self.done
+            self._shown = done
         return worth
 
     def absolve(self) -> None:
