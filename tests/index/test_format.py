@@ -132,6 +132,15 @@ def test_serial_listed_twice_counts_once_whatever_the_order(tmp_path, turned):
     assert RevocationIndexFile(tmp_path / "x.idx").find(b"\x05") == listed[1]
 
 
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60))
+def test_serials_of_one_ending_are_each_kept_once(tmp_path_factory, pairs):
+    """Serials that differ in any octet are two, however alike they end; what is listed again counts once."""
+    path = tmp_path_factory.mktemp("index") / "x.idx"
+    serials = [high << 48 | low for high, low in pairs]
+    assert write_index(path, [RevocationEntry(octets(serial), 1) for serial in serials]) == len(set(serials))
+    assert [number(e.serial) for e in RevocationIndexFile(path)] == sorted(set(serials))
+
+
 # From CRLs
 
 
