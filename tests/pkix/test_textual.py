@@ -75,10 +75,14 @@ def as_a_whole(text: bytes) -> bytes:
 
 
 def decoded(text: bytes) -> bytes:
+    text = re.sub(rb"[ \t\r\n]", b"", text)
     try:
-        return base64.b64decode(re.sub(rb"[ \t\r\n]", b"", text), validate=True)
+        octets = base64.b64decode(text, validate=True)
     except ValueError as error:
         raise ValueError("base64 that is damaged") from error
+    if len(text) % 4:  # padding behind what needs none, which the standard library passes over
+        raise ValueError("base64 that is damaged")
+    return octets
 
 
 def outcome(read) -> object:
@@ -100,6 +104,7 @@ def reader_of(text: bytes, cuts: list[int]) -> ObjectReader:
 @example(b"-----BEGIN X509 CRL-----END X509 CRL-----", [])
 @example(LINES + b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----", [40])
 @example(b"QQ===", [4])
+@example(b"MAMCAQUA=", [])
 def test_object_in_pieces_is_that_of_the_whole(text, cuts):
     """Wherever it is cut, the same DER comes out or the same is wrong, asked for once or twice."""
     reader, expected = reader_of(text, cuts), outcome(lambda: as_a_whole(text))
@@ -128,11 +133,12 @@ ALMOST_BASE64 = st.one_of(
 @example(b"QUI=")
 @example(b"QUJ=")
 @example(b"QQ==QQ==")
+@example(b"MAMC=")
 @example(b"QQ\\u0041A")
 def test_large_base64_is_read_as_strictly_as_a_small_one(text):
     """The decoder of large texts takes and refuses what that of small ones does, and tells the same octets."""
     try:
-        expected = base64.b64decode(text, validate=True)
+        expected = base64_octets(text)
     except ValueError:
         expected = None
     with pytest.MonkeyPatch.context() as patch:
