@@ -20,7 +20,7 @@ from vouchd.settings.declared import KNOWN, Settings, SourceKind
 from vouchd.settings.keys import Composed, KnownKey, declarations, keys_of
 from vouchd.settings.kinds import FILE
 from vouchd.settings.layout import Layout
-from vouchd.settings.reading import KeptSettings, settings_from
+from vouchd.settings.reading import KeptSettings, settings_from, write_active
 from vouchd.settings.tcp_ports import AgentPort, EEPort, HealthPort, KeyFiles
 
 ROOT = Path("/srv/vouchd")
@@ -339,6 +339,25 @@ def test_kept_settings_are_read_anew_when_the_file_is_another(tmp_path):
     assert kept.read() is first
     replace_file(layout.cs_cfg, b"vouchd.ee.port=2\n")
     assert (first.ee.port, kept.read().ee.port) == (1, 2)
+
+
+def test_kept_settings_are_those_of_the_start_while_the_file_says_the_same(tmp_path):
+    """Of ten thousand signers no second reading is made; another line counts at once, and signers stay as they are."""
+    layout = Layout(tmp_path)
+    layout.cs_cfg.parent.mkdir(parents=True, exist_ok=True)
+    layout.active_cs_cfg.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(layout.cs_cfg, b"vouchd.ee.port=1\nvouchd.signer.a.key=a.key\nvouchd.signer.a.certificate=a.pem\n")
+    config = cs_cfg.read(layout.cs_cfg)
+    write_active(layout, config)
+    started = settings_from(config, layout.root)
+    kept = KeptSettings(layout, started)
+    assert kept.read() is started
+    write_active(layout, config.with_values({"vouchd.ee.port": "2"}))
+    replace_file(layout.cs_cfg, config.with_values({"vouchd.ee.port": "3"}).render().encode())
+    assert (kept.read().ee.port, kept.read().signers) == (3, started.signers)
+    layout.active_cs_cfg.unlink()
+    replace_file(layout.cs_cfg, config.with_values({"vouchd.ee.port": "4"}).render().encode())
+    assert kept.read().ee.port == 4
 
 
 def test_kept_settings_are_read_once_by_threads_that_want_them_at_one_moment(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -62,8 +63,9 @@ def read_settings(layout: Layout) -> Settings:
 class KeptSettings:
     """The settings of an instance, read anew when CS.cfg is another file or was written: for who looks all the time.
 
-    A requestors' trust file that they name is not looked at again while CS.cfg stays as it is. Signers that are the
-    same as those of `started` are the same objects: of ten thousand that is ten megabytes.
+    A requestors' trust file that they name is not looked at again while CS.cfg stays as it is. `started` are those that
+    the running instance started with: they hold as long as it still says the same, and signers that are the same are
+    the same objects: of ten thousand that is ten megabytes.
     """
 
     def __init__(self, layout: Layout, started: Settings | None = None) -> None:
@@ -84,11 +86,22 @@ class KeptSettings:
             return read_settings(self._layout)  # which tells why
         identity = (status.st_ino, status.st_size, status.st_mtime_ns)
         if self._known is None or self._known[0] != identity:
-            settings = read_settings(self._layout)
-            if self._started is not None and settings.signers == self._started.signers:
-                settings = replace(settings, signers=self._started.signers)
-            self._known = (identity, settings)
+            self._known = (identity, self._settings())
         return self._known[1]
+
+    def _settings(self) -> Settings:
+        started = self._started
+        if started is None:
+            return read_settings(self._layout)
+        with suppress(FileNotFoundError):
+            now, then = (
+                read_file(path, cs_cfg.MAX_BYTES, error=ConfigError)
+                for path in (self._layout.cs_cfg, self._layout.active_cs_cfg)
+            )
+            if now == then:
+                return started
+        settings = read_settings(self._layout)
+        return replace(settings, signers=started.signers) if settings.signers == started.signers else settings
 
 
 def write_active(layout: Layout, config: CSConfig) -> None:
