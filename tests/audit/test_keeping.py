@@ -47,6 +47,17 @@ def test_start_names_the_keys_that_sign_answers(bench):
     assert before.event == "AUDIT_LOG_STARTUP"
 
 
+def test_start_names_the_keys_of_any_number_of_signers(bench, monkeypatch):
+    """Of thousands they are written in lots, each once and in order."""
+    monkeypatch.setattr("vouchd.audit.keeping._LOT", 3)
+    names = [f"s{number}" for number in range(8)]
+    keeping(bench, signers=lambda: dict.fromkeys(reversed(names), "ab12")).started()
+    first, *others = reversed(AuditReader(bench.path).search())
+    assert first.event == "AUDIT_LOG_STARTUP"
+    assert [dict(one.detail)["signer"] for one in others] == names
+    assert bench.prove().broken is None
+
+
 def test_files_past_their_time_are_deleted_and_recorded(tmp_path):
     """expirationTime: a file goes when its last record is that old, which is recorded; what is left is still proved."""
     bench = Bench(tmp_path / "audit.jsonl", Rotation(max_bytes=1))

@@ -9,8 +9,9 @@ import logging
 import secrets
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from vouchd.audit.chain import Entry
 from vouchd.audit.log import ITSELF, AuditLog
@@ -22,6 +23,7 @@ from vouchd.core.ports import Clock, Signer
 from vouchd.errors import VouchdError
 
 OCSP_GENERATION = "OCSP_GENERATION"
+_LOT = 1_000  # records of a start that are made at a time: there may be ten thousand signers
 _MAX_WAITING = 20_000  # answers that wait while the log cannot be written
 
 _TIDY_SECONDS = 3600
@@ -101,12 +103,21 @@ class AuditKeeping:
 
     def started(self) -> None:
         """Record that the instance starts; one that cannot be recorded does not keep it from answering."""
-        at = self._clock.now()
-        entries = [Entry(at, "AUDIT_LOG_STARTUP", "success", ITSELF, {"signed": int(self._signs)})]
         identifiers, self._signers = self._signers(), dict  # once, and what it takes to find them out is let go of
+        entries = self._of_start(identifiers)
+
+        def record() -> None:
+            while lot := tuple(islice(entries, _LOT)):
+                self._log.record_all(lot)
+
+        self._attempt(record)
+
+    def _of_start(self, identifiers: Mapping[str, str]) -> Iterator[Entry]:
+        """What is recorded of a start."""
+        at = self._clock.now()
+        yield Entry(at, "AUDIT_LOG_STARTUP", "success", ITSELF, {"signed": int(self._signs)})
         for nickname, key_id in sorted(identifiers.items()):
-            entries.append(Entry(at, "OCSP_SIGNING_INFO", "success", ITSELF, {"signer": nickname, "key_id": key_id}))
-        self._attempt(lambda: self._log.record_all(entries))
+            yield Entry(at, "OCSP_SIGNING_INFO", "success", ITSELF, {"signer": nickname, "key_id": key_id})
 
     def stopped(self) -> None:
         """Record that the instance stops, and sign the last records."""
