@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from vouchd.errors import IndexFileError
+from vouchd.index import octets
 from vouchd.index.format import RevocationIndexFile
 from vouchd.index.octets import SMALL_OCTETS, AnsweringOctets, CopiedOctets, MappedOctets, PositionedOctets
 from vouchd.index.writing import write_index
@@ -56,6 +57,14 @@ def test_missing_file_is_an_index_file_error(tmp_path):
     """It is made again, as a damaged one is."""
     with pytest.raises(IndexFileError):
         AnsweringOctets()(tmp_path / "none")
+
+
+def test_copy_that_is_cut_short_is_an_index_file_error(tmp_path, monkeypatch):
+    """What is lost while a file is read is not taken for its end."""
+    (tmp_path / "small.idx").write_bytes(bytes(100))
+    monkeypatch.setattr(octets.os, "read", lambda _, size: bytes(size - 1))
+    with pytest.raises(IndexFileError, match="cut short"):
+        CopiedOctets(tmp_path / "small.idx")
 
 
 @pytest.mark.parametrize("entries", [1, SMALL_OCTETS // ENTRY_OCTETS])

@@ -32,6 +32,7 @@ from vouchd.pkix.packed import RecordLayout, minimal
 from vouchd.pkix.reasons import RevocationEntry
 
 MANY_RECORDS = 1 << 16
+_HEAD_BYTES = 1 << 12  # of a file no larger all is read at once when it is opened
 # So many keys between two fences are found by reading all that is there, fewer one by one.
 _READ_WHOLE = FENCE_EVERY // BLOCK_RECORDS
 
@@ -77,12 +78,14 @@ class KeyedFile:
         octets: Callable[[Path], Octets] = PositionedOctets,
         damaged: Callable[[str], None] = ignore,
     ) -> None:
-        path = Path(path)
-        self._folder, self.name = sys.intern(str(path.parent)), path.name
+        path = path if isinstance(path, Path) else Path(path)
+        folder, _, self.name = str(path).rpartition("/")
+        self._folder = sys.intern(folder)
         self._report_damage = damaged
         self._octets = octets(path)
         size = self._octets.identity.size
-        header = FileHeader.decoded(self._read(0, min(size, HEADER_BYTES)), path)
+        head = self._read(0, min(size, _HEAD_BYTES))
+        header = FileHeader.decoded(head[:HEADER_BYTES], path)
         if size != header.file_bytes:
             raise IndexFileError(f"{path}: {size} bytes where {header.file_bytes} belong", hint=HINT)
         shape = header.shape
@@ -91,7 +94,8 @@ class KeyedFile:
         self._count, self._records_crc = header.count, header.records_crc
         self._width, self._size = shape.key_width, shape.record_size
         self._layout = _layout(shape.key_width, shape.invalidity)
-        tail = self._read(header.tail_at, header.file_bytes)
+        is_whole = size <= _HEAD_BYTES
+        tail = head[header.tail_at :] if is_whole else self._read(header.tail_at, header.file_bytes)
         if zlib.crc32(tail) != header.tail_crc:
             raise IndexFileError(f"{path}: the fence keys do not match their checksum", hint=HINT)
         fences = header.checksums_at - header.tail_at
