@@ -333,6 +333,19 @@ def test_what_was_looked_at_is_let_go(shared, at_once):
     eventually(lambda: gc.collect() is not None and kept() is None, "the end of what was looked at")
 
 
+def test_objects_that_processes_share_are_not_looked_at_for_garbage_meanwhile(monkeypatch):
+    """That would write to each, and have it copied; when the proof is over they are looked at as ever."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(start_proof, "may_share", lambda: True)
+    gc.unfreeze()
+    proof = left({})
+    proof.begin(lambda _: None)
+    assert gc.get_freeze_count()
+    proof.go()
+    eventually(lambda: proof.look() and proof.is_over, "the end of the proof")
+    assert not gc.get_freeze_count()
+
+
 def test_results_that_cannot_be_kept_keep_no_ca_waiting(shared):
     """A full disk is told of elsewhere, too."""
 

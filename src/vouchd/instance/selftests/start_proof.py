@@ -21,6 +21,7 @@ that takes a minute here fails: it holds nothing up but itself.
 
 from __future__ import annotations
 
+import gc
 import logging
 import queue
 import threading
@@ -179,6 +180,7 @@ class StartProof:
         _log.info("answering for %d of %d CAs, the others as they are proved", self.of - len(self._unproved), self.of)
         if self._shared and may_share():
             self._lots = tuple(self._in_lots())
+            gc.freeze()  # to look for garbage writes to all objects, which the processes share as long as nobody does
             with suppress(OSError):
                 self._turns = Turns()
                 for _ in range(processors()):
@@ -305,6 +307,8 @@ class StartProof:
         """End all processes, and leave what is not made; a later `look` goes on with it in this process."""
         for share in self._shares:
             share.end()
+        if self._lots:
+            gc.unfreeze()
         self._shares, self._lots = {}, ()
         if self._turns is not None:
             self._turns.close()
