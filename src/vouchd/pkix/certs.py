@@ -19,6 +19,7 @@ from vouchd.pkix.memo import memo, shared
 from vouchd.pkix.signatures import verify
 
 _REMEMBERED = 1 << 15
+_AT_HAND = 1 << 8  # certificates: of each several things are wanted, one after the other
 _SHA256 = hashes.SHA256()
 _issued: dict[bytes, bool] = {}  # by the SHA-256 of a certificate and of its issuer's
 
@@ -28,7 +29,7 @@ DIGEST_FUNCTIONS = {"SHA-1": "sha1", "SHA-256": "sha256", "SHA-384": "sha384", "
 UNREADABLE = "(a name that cannot be read)"
 
 
-@lru_cache(maxsize=1 << 8)  # what is done with a CA or signer asks for its certificate again and again
+@lru_cache(maxsize=_AT_HAND)  # what is done with a CA or signer asks for its certificate again and again
 def load_certificate(certificate_der: bytes) -> x509.Certificate:
     """The certificate in DER. Raises: ValueError."""
     try:
@@ -66,8 +67,8 @@ def issuer_der(certificate: x509.Certificate) -> bytes:
 
 def serial_octets(certificate: x509.Certificate) -> bytes:
     """Content octets of the serialNumber INTEGER."""
-    data = certificate.tbs_certificate_bytes
-    return der.content(data, _tbs_elements(data)[_SERIAL])
+    data, elements = _tbs(certificate)
+    return der.content(data, elements[_SERIAL])
 
 
 def public_key_bits(certificate: x509.Certificate) -> bytes:
@@ -75,8 +76,8 @@ def public_key_bits(certificate: x509.Certificate) -> bytes:
 
     Taken from the certificate as it stands: encoding the key again would change a compressed EC point.
     """
-    data = certificate.tbs_certificate_bytes
-    _, algorithm_end = _bounds(data, _tbs_elements(data)[_PUBLIC_KEY].start)
+    data, elements = _tbs(certificate)
+    _, algorithm_end = _bounds(data, elements[_PUBLIC_KEY].start)
     start, end = _bounds(data, algorithm_end)
     return data[start + 1 : end]  # the first octet tells that no bit of the last one is unused
 
@@ -157,7 +158,7 @@ def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> boo
 
     Found out once of the same two: a start asks many times of each signer and its CA.
     """
-    pair = certificate.fingerprint(_SHA256) + issuer.fingerprint(_SHA256)
+    pair = _fingerprint(certificate) + _fingerprint(issuer)
     known = _issued.get(pair)
     if known is None:
         known = _is_issued_by(certificate, issuer)
@@ -165,6 +166,11 @@ def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> boo
             _issued.clear()
         _issued[pair] = known
     return known
+
+
+@lru_cache(maxsize=_AT_HAND)
+def _fingerprint(certificate: x509.Certificate) -> bytes:
+    return certificate.fingerprint(_SHA256)
 
 
 def _is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
@@ -349,13 +355,14 @@ def check_signer_of(
 _SERIAL, _SIGNATURE, _ISSUER, _SUBJECT, _PUBLIC_KEY = 0, 1, 2, 4, 5
 
 
-@lru_cache(maxsize=1 << 8)  # several fields are wanted of one certificate, one after the other
-def _tbs_elements(data: bytes) -> list[der.TLV]:
-    """Elements of TBSCertificate from serialNumber to subjectPublicKeyInfo.
+@lru_cache(maxsize=_AT_HAND)
+def _tbs(certificate: x509.Certificate) -> tuple[bytes, list[der.TLV]]:
+    """TBSCertificate, and its elements from serialNumber to subjectPublicKeyInfo.
 
-    The library has read all of it as strict DER, so its tags and lengths are believed: a start with many CAs does this
-    a dozen times for each.
+    The library encodes it anew each time. It has read all of it as strict DER, so its tags and lengths are believed: a
+    start with many CAs wants a dozen fields of each certificate.
     """
+    data = certificate.tbs_certificate_bytes
     elements: list[der.TLV] = []
     position = der.read_tlv(data, 0, len(data)).start
     while len(elements) <= _PUBLIC_KEY:
@@ -363,7 +370,7 @@ def _tbs_elements(data: bytes) -> list[der.TLV]:
         if data[position] != 0xA0:  # the version
             elements.append(der.TLV(data[position], position, start, end))
         position = end
-    return elements
+    return data, elements
 
 
 def _bounds(data: bytes, position: int) -> tuple[int, int]:
@@ -377,8 +384,8 @@ def _bounds(data: bytes, position: int) -> tuple[int, int]:
 
 
 def _tbs_field(certificate: x509.Certificate, place: int) -> bytes:
-    data = certificate.tbs_certificate_bytes
-    return der.element(data, _tbs_elements(data)[place])
+    data, elements = _tbs(certificate)
+    return der.element(data, elements[place])
 
 
 def _signature_algorithm(certificate: x509.Certificate) -> bytes:
