@@ -14,6 +14,7 @@ from vouchd.errors import AlreadyExists, ConfigError, NotFound, PermissionDenied
 from vouchd.pkix.der import Buffer
 from vouchd.service.authorities import read_certificate
 from vouchd.service.effects import Effect, differences
+from vouchd.service.issuers_by_name import IssuersByName
 from vouchd.service.known_users import KnownUsers
 from vouchd.service.permission import Action, Permission
 from vouchd.service.usercertificates import (
@@ -52,6 +53,7 @@ class Users:
         """
         self._members = members
         self._of_members: tuple[int, dict[bytes, User]] = (-1, {})
+        self._issuers = IssuersByName()
         self._store = store
         self._permission = permission
         self._audit = audit
@@ -183,7 +185,8 @@ class Users:
         try:
             _require_enabled(user, name)
             require_valid(certificate, at)
-            status = require_not_revoked(certificate, state, policy, at)
+            issuer = self._issuers.issuer_of(certificate, state)
+            status = require_not_revoked(certificate, issuer, state, policy, at)
         except PermissionDenied as error:
             self._audit.record("AUTH", replace(caller, groups=frozenset()), "failure", reason=str(error), **detail)
             raise
