@@ -157,6 +157,11 @@ def spool_file(octets: bytes | bytearray | memoryview) -> BinaryIO | None:
     return _SPOOLED.get(mapped) if isinstance(mapped, mmap.mmap) and len(mapped) == len(octets) else None
 
 
+def inherited_file(descriptor: int) -> BinaryIO:
+    """The nameless file of the process that has started this one, to be read and written."""
+    return os.fdopen(descriptor, "r+b")
+
+
 def _close(file: BinaryIO) -> None:
     """Close a file that nobody reads any more: what found no room in it need not find it now."""
     with suppress(OSError):

@@ -10,7 +10,7 @@ from tests.pkix.crls import INDIRECT, certificate_issuer, crl, entry, invalidity
 from vouchd import files
 from vouchd.errors import CRLRejected
 from vouchd.files import Spool, spool_file
-from vouchd.index import halves, writing
+from vouchd.index import halves, sorting, writing
 from vouchd.index.format import intact
 from vouchd.index.halves import middle
 from vouchd.index.writing import write_crl_index
@@ -39,7 +39,8 @@ ODD = {
 
 @pytest.fixture(autouse=True)
 def parted(monkeypatch):
-    """All CRLs are large ones, on a machine of two processors."""
+    """All CRLs are large ones, on a machine of two processors; few entries make several ranges."""
+    monkeypatch.setattr(sorting, "RANGE_RECORDS", 256)
     monkeypatch.setattr(halves, "LARGE_BYTES", 0)
     monkeypatch.setattr(halves, "_processors", lambda: 2)
     monkeypatch.setattr(files, "MAX_BYTES", 0)
@@ -65,19 +66,34 @@ def test_index_of_two_processes_is_that_of_one(tmp_path, entries):
     assert written(tmp_path / "x.idx", spooled(der)) == written(tmp_path / "x.idx", der)
 
 
-def test_second_half_comes_from_the_other_process(tmp_path, monkeypatch):
-    """Of a usual CRL this process reads no more than the first half."""
-    view, spans = spooled(crl(*USUAL)), []
-    packed_entries = halves.packed_entries
+def test_half_of_the_work_is_the_other_process_s(tmp_path, monkeypatch):
+    """Of a usual CRL this process reads no more than the first half, and merges no more than the lower keys."""
+    view, spans, ranges = spooled(crl(*USUAL)), [], []
+    packed_entries, blobs = halves.packed_entries, sorting.Sorter.blobs
 
     def noted(der, header, layout):
         spans.append(header.entries)
         return packed_entries(der, header, layout)
 
+    def noted_range(sorter, begin=None, end=None):
+        ranges.append((begin, end))
+        return blobs(sorter, begin, end)
+
     monkeypatch.setattr(halves, "packed_entries", noted)
+    monkeypatch.setattr(sorting.Sorter, "blobs", noted_range)
     monkeypatch.setattr(writing, "packed_entries", None)
     assert write_crl_index(tmp_path / "x.idx", view, read_header(view)) == len(USUAL)
     assert {span.end for span in spans} == {middle(view, read_header(view))}
+    ((begin, end),) = ranges
+    assert begin is None
+    assert 1200 < int.from_bytes(end, "big") < 2800
+
+
+def test_few_ranges_are_merged_by_one_process(tmp_path, monkeypatch):
+    """Where there is no key to part them at."""
+    monkeypatch.setattr(sorting, "RANGE_RECORDS", 1 << 15)
+    der = crl(*USUAL)
+    assert written(tmp_path / "x.idx", spooled(der)) == written(tmp_path / "x.idx", der)
 
 
 @pytest.mark.parametrize("place", [3, 1000, 1999])
@@ -92,19 +108,25 @@ def test_malformed_entry_refuses_the_crl_as_one_process_does(tmp_path, place):
     assert not list(tmp_path.iterdir())
 
 
+PROGRAMS = {
+    "fails": "raise SystemExit(1)",
+    "tells nothing": "",
+    "tells what is none": "print('[0.5]')",
+    "tells of more than it wrote": "print('[1000]')",
+    "fails when it merges": "from vouchd.index import halves; halves.record_sorter = None; halves.main()",
+    "merges nothing": (
+        "from vouchd.index import halves, sorting; sorting.Sorter.blobs = lambda *_, **__: (); halves.main()"
+    ),
+}
+
+
 @pytest.mark.parametrize(
     "program",
-    [
-        (sys.executable, "-c", "raise SystemExit(1)"),
-        (sys.executable, "-c", ""),
-        (sys.executable, "-c", "print('runs that are none')"),
-        (sys.executable, "-c", "import os; os.write(1, bytes((0, 1, 0, 0, 0, 0, 0, 1)))"),
-        ("/nonexistent",),
-    ],
-    ids=["fails", "writes nothing", "writes something else", "is cut short", "cannot begin"],
+    [*((sys.executable, "-c", text) for text in PROGRAMS.values()), ("/nonexistent",)],
+    ids=[*PROGRAMS, "cannot begin"],
 )
 def test_other_process_that_ends_early_costs_time_alone(tmp_path, monkeypatch, program):
-    """What it has not read is read here."""
+    """What it has not read, or not merged, is read and merged here."""
     der = crl(*USUAL)
     monkeypatch.setattr(halves, "_PROGRAM", program)
     assert written(tmp_path / "x.idx", spooled(der)) == written(tmp_path / "x.idx", der)

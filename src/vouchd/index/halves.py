@@ -6,25 +6,30 @@ entries of the list: there is one way to read it. Of an indirect CRL an entry ma
 is not parted. Whatever else comes of either half (a wrong guess, an entry that is refused, a wider layout that is
 needed, a process that ends early) is no verdict: `Undecided` has the whole list read by one process, which judges.
 
-The other process maps the nameless file that the CRL lies in, and sorts what it reads into runs in a nameless file of
-its caller's, behind which it writes how many records each has.
+The other process maps the nameless file that the CRL lies in, sorts what it reads into runs in another one, and tells
+how many records each has. Then it is told how many those of this process have, and a key: it merges the records of all
+runs that are not below that key while this process merges the others. Each of the two has all it needs for the whole:
+where the other one does not come to its end, this one merges the rest as well.
 """
 
 from __future__ import annotations
 
+import json
 import mmap
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from struct import Struct
-from typing import BinaryIO, Final
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Final, Self
 
 from vouchd.errors import CRLRejected
-from vouchd.files import spool_file
+from vouchd.files import inherited_file, spool_file
+from vouchd.index.precedence import record_sorter
 from vouchd.index.sorting import RUN_RECORDS, Sorter, write_run
 from vouchd.pkix import der
 from vouchd.pkix.crl import CRLHeader, Span, read_header
@@ -36,7 +41,7 @@ LARGE_BYTES = 16 << 20  # another process takes as long to start as some ten tho
 _PROGRAM: Final = (sys.executable, "-m", "vouchd.index.halves")
 _ENTRY: Final = re.compile(rb"\x30[\x12-\x7f]\x02")
 _LOOKED_AT_BYTES, _IN_A_ROW = 1 << 13, 32
-_COUNT = Struct(">I")
+_BLOB_RECORDS = 1 << 15
 
 
 class Undecided(Exception):
@@ -65,8 +70,11 @@ def _is_row(near: bytes, pos: int) -> bool:
     return True
 
 
-def add_halves(sorter: Sorter, crl: Buffer, header: CRLHeader, layout: RecordLayout, place: int) -> None:
-    """Give the sorter the records of all entries, of which one begins at `place`.
+@contextmanager
+def sorted_halves(
+    sorter: Sorter, crl: Buffer, header: CRLHeader, layout: RecordLayout, place: int
+) -> Iterator[Iterator[bytes]]:
+    """The records of all entries, of which one begins at `place`, as `Sorter.blobs` has them; for the block.
 
     Raises: Undecided, LayoutTooNarrow, after which the sorter is of no use; OSError when the disk is full.
     """
@@ -74,46 +82,101 @@ def add_halves(sorter: Sorter, crl: Buffer, header: CRLHeader, layout: RecordLay
     batches = packed_entries(crl, replace(header, entries=Span(start, place)), layout)
     try:
         sorter.add(next(batches, []))  # as a rule the first entries tell whether the layout does
-        runs = sorter.new_file()
-        with _second_half(crl, runs, Span(place, end), layout) as process:
+        with _OtherProcess(sorter, crl, Span(place, end), layout) as other:
             for records in batches:
                 sorter.add(records)
-            if process.wait() != 0:
+            other.finish_reading()
+            yield other.blobs()
+    except CRLRejected as error:
+        raise Undecided from error
+
+
+class _OtherProcess:
+    """Reads the entries of the second half, then puts the records of both halves in order that have the higher keys.
+
+    It does not outlast its block. Raises: Undecided when none can begin.
+    """
+
+    def __init__(self, sorter: Sorter, crl: Buffer, entries: Span, layout: RecordLayout) -> None:
+        self._sorter, self._size = sorter, layout.size
+        self._runs, self._sorted = sorter.new_file(), sorter.new_file()
+        mapped = spool_file(crl)
+        if mapped is None:  # pragma: no cover  `middle` has looked
+            raise Undecided
+        descriptors = [file.fileno() for file in (mapped, self._runs, sorter.file, self._sorted)]
+        arguments = (*entries, layout.serial_width, int(layout.invalidity), *descriptors)
+        try:
+            self._process = subprocess.Popen(  # noqa: S603  our own program
+                (*_PROGRAM, *map(str, arguments)),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                pass_fds=descriptors,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise Undecided from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+
+    def finish_reading(self) -> None:
+        """Wait until its half is read, and have the sorter know its runs. Raises: Undecided, OSError."""
+        own = self._sorter.runs()
+        try:
+            counts = _read_counts(self._process.stdout)
+            if os.fstat(self._runs.fileno()).st_size != sum(counts) * self._size:
                 raise Undecided
-        sorter.adopt(runs, _counts(runs, layout.size))
-    except (CRLRejected, ValueError) as error:
-        raise Undecided from error
+        except ValueError as error:
+            raise Undecided from error
+        self._sorter.adopt(self._runs, counts)
+        self._own = own
+
+    def blobs(self) -> Iterator[bytes]:
+        """All records, sorted. Raises: OSError."""
+        bound = self._sorter.middle()
+        if bound is None:
+            yield from self._sorter.blobs()
+            return
+        self._ask(bound)
+        yield from self._sorter.blobs(end=bound)
+        if self._process.wait() == 0 and self._begins_with(bound):
+            yield from self._sorted_blobs()
+        else:
+            yield from self._sorter.blobs(begin=bound)
+
+    def _ask(self, bound: bytes) -> None:
+        """Have it sort the records whose keys are not below the bound."""
+        if self._process.stdin is not None:
+            with suppress(OSError), self._process.stdin as orders:  # when it has ended, its status tells
+                orders.write(json.dumps([bound.hex(), self._own]).encode())
+
+    def _begins_with(self, bound: bytes) -> bool:
+        """Whether what it has sorted begins as it must: the bound is the key of a record."""
+        return os.pread(self._sorted.fileno(), len(bound), 0) == bound
+
+    def _sorted_blobs(self) -> Iterator[bytes]:
+        begin, step = 0, _BLOB_RECORDS * self._size
+        while blob := os.pread(self._sorted.fileno(), step, begin):
+            yield blob
+            begin += len(blob)
 
 
-@contextmanager
-def _second_half(crl: Buffer, runs: BinaryIO, entries: Span, layout: RecordLayout) -> Iterator[subprocess.Popen[bytes]]:
-    """The process that reads these entries; it does not outlast the block. Raises: Undecided when none can begin."""
-    arguments = (*entries, layout.serial_width, int(layout.invalidity))
-    try:
-        process = subprocess.Popen(  # noqa: S603  our own program
-            (*_PROGRAM, *map(str, arguments)), stdin=spool_file(crl), stdout=runs, stderr=subprocess.DEVNULL
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise Undecided from error
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _counts(runs: BinaryIO, record_octets: int) -> list[int]:
-    """How many records each run has, which stands behind them. Raises: ValueError when that is not all there is."""
-    descriptor = runs.fileno()
-    size = os.fstat(descriptor).st_size
-    if size >= _COUNT.size:
-        (many,) = _COUNT.unpack(os.pread(descriptor, _COUNT.size, size - _COUNT.size))
-        records_end = size - (many + 1) * _COUNT.size
-        if records_end > 0:
-            counts = [count for (count,) in _COUNT.iter_unpack(os.pread(descriptor, many * _COUNT.size, records_end))]
-            if sum(counts) * record_octets == records_end:
-                return counts
-    raise ValueError("the runs were not written to their end")
+def _read_counts(lines: IO[bytes] | None) -> list[int]:
+    """How many records each run has. Raises: ValueError when it was not told."""
+    counts = json.loads(lines.readline()) if lines is not None else None
+    if not isinstance(counts, list) or not all(isinstance(count, int) and count > 0 for count in counts):
+        raise ValueError("no counts of runs")
+    return counts
 
 
 def _processors() -> int:
@@ -121,15 +184,25 @@ def _processors() -> int:
 
 
 def main() -> None:
-    """Read the entries between two octets of the CRL in standard input; their runs go to standard output."""
-    start, end, width, invalidity = map(int, sys.argv[1:])
+    """Read the entries between two octets of a CRL and write their runs, then merge these and others above a key.
+
+    Arguments are these octets, the layout, and descriptors: of the CRL, of the runs of either half, of what is merged.
+    """
+    start, end, width, invalidity, mapped, own, others, result = map(int, sys.argv[1:])
     layout = RecordLayout(width, invalidity=bool(invalidity))
-    crl = memoryview(mmap.mmap(0, 0, access=mmap.ACCESS_READ))
+    crl = memoryview(mmap.mmap(mapped, 0, access=mmap.ACCESS_READ))
     header = replace(read_header(crl), entries=Span(start, end))
-    runs = sys.stdout.buffer
-    counts = [len(write_run(runs, records)) // layout.size for records in _runs(packed_entries(crl, header, layout))]
-    runs.write(b"".join(map(_COUNT.pack, (*counts, len(counts)))))
-    runs.flush()
+    with inherited_file(own) as runs, inherited_file(others) as of_others, inherited_file(result) as file:
+        counts = [
+            len(write_run(runs, records)) // layout.size for records in _runs(packed_entries(crl, header, layout))
+        ]
+        sys.stdout.write(f"{json.dumps(counts)}\n")
+        sys.stdout.flush()
+        bound, counts_of_others = json.loads(sys.stdin.read())  # nothing where the parent has ended
+        sorter = record_sorter(layout, Path())
+        sorter.adopt(runs, counts)
+        sorter.adopt(of_others, counts_of_others)
+        file.writelines(sorter.blobs(begin=bytes.fromhex(bound)))
 
 
 def _runs(batches: Iterator[list[bytes]]) -> Iterator[list[bytes]]:

@@ -108,11 +108,31 @@ class Sorter:
             self._runs.append(_Run.of(file.fileno(), begin, count, self._size, self._width))
             begin += count * self._size
 
-    def blobs(self) -> Iterator[bytes]:
-        """All records, sorted, in pieces of whole records; to be called once, after the last `add`."""
+    def runs(self) -> list[int]:
+        """Have all records so far in `file`; returns how many each run has, before others are adopted."""
+        self._spill()
+        return [len(run) for run in self._runs]
+
+    @property
+    def file(self) -> BinaryIO:
+        """Where the runs are written. Raises: OSError."""
+        if self._file is None:
+            self._file = self.new_file()
+        return self._file
+
+    def middle(self) -> bytes | None:
+        """A key that half of the records, which are in runs all, are below; None where there are few."""
+        bounds = self._bounds()
+        return bounds[len(bounds) // 2] if bounds else None
+
+    def blobs(self, begin: bytes | None = None, end: bytes | None = None) -> Iterator[bytes]:
+        """All records, sorted, in pieces of whole records; once, after the last `add`.
+
+        Of records that are in runs all, those whose keys are not below `begin` and are below `end`.
+        """
         if self._runs:
             self._spill()
-            yield from self._merged()
+            yield from self._merged(begin, end)
         elif self._pending:
             self._pending.sort()
             yield self._joined(self._pending)
@@ -120,22 +140,21 @@ class Sorter:
     def _spill(self) -> None:
         if not self._pending:
             return
-        if self._file is None:
-            self._file = self.new_file()
-        begin = self._file.tell()
-        octets = write_run(self._file, self._pending)
-        self._runs.append(_Run(self._file.fileno(), begin, octets, self._size, self._width))
+        begin = self.file.tell()
+        octets = write_run(self.file, self._pending)
+        self._runs.append(_Run(self.file.fileno(), begin, octets, self._size, self._width))
         self._pending = []
 
-    def _merged(self) -> Iterator[bytes]:
+    def _merged(self, begin: bytes | None, end: bytes | None) -> Iterator[bytes]:
         runs = self._runs
-        places = [0] * len(runs)
-        for bound in (*self._bounds(), None):
+        places = [0 if begin is None else run.place(begin) for run in runs]
+        bounds = [key for key in self._bounds() if (begin is None or key > begin) and (end is None or key < end)]
+        for bound in (*bounds, end):
             records: list[bytes] = []
             for i, run in enumerate(runs):
-                end = len(run) if bound is None else run.place(bound)
-                records += chain.from_iterable(self._split(run.read(places[i], end)))
-                places[i] = end
+                place = len(run) if bound is None else run.place(bound)
+                records += chain.from_iterable(self._split(run.read(places[i], place)))
+                places[i] = place
             records.sort()
             if records:
                 yield self._joined(records)

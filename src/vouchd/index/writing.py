@@ -1,8 +1,4 @@
-"""Index files as they are made: from a CRL, from a base and the changes over it, from entries, from serials.
-
-A serial that a CRL lists twice is kept once: a final revocation goes before a hold, then the earlier revocation time;
-so the result does not depend on the order of the list. In a delta CRL a revocation goes before a removal.
-"""
+"""Index files as they are made: from a CRL, from a base and the changes over it, from entries, from serials."""
 
 from __future__ import annotations
 
@@ -13,7 +9,8 @@ from pathlib import Path
 from struct import Struct
 
 from vouchd.errors import StoreUnavailable
-from vouchd.index.halves import Undecided, add_halves, middle
+from vouchd.index.halves import Undecided, middle, sorted_halves
+from vouchd.index.precedence import record_sorter
 from vouchd.index.sections import Kind, Shape, write_sections
 from vouchd.index.sorting import Sorter
 from vouchd.pkix.crl import CRLHeader
@@ -39,12 +36,12 @@ def write_crl_index(path: Path, crl: Buffer, header: CRLHeader, certificate_issu
     place = middle(crl, header)
     while True:
         try:
-            with _sorter(layout, path) as sorter:
+            with record_sorter(layout, path.parent) as sorter:
                 if place is not None:
-                    add_halves(sorter, crl, header, layout, place)
-                else:
-                    for records in packed_entries(crl, header, layout, certificate_issuer):
-                        sorter.add(records)
+                    with sorted_halves(sorter, crl, header, layout, place) as blobs:
+                        return write_sections(path, _shape(layout, kind), blobs)
+                for records in packed_entries(crl, header, layout, certificate_issuer):
+                    sorter.add(records)
                 return write_sections(path, _shape(layout, kind), sorter.blobs())
         except LayoutTooNarrow as narrow:
             layout = narrow.needed
@@ -76,7 +73,7 @@ def write_index(path: Path, entries: Iterable[RevocationEntry]) -> int:
             dated = dated or entry.invalidity_date is not None
             yield WIDEST.pack(entry)
 
-    with _sorter(WIDEST, path) as sorter:
+    with record_sorter(WIDEST, path.parent) as sorter:
         _feed(sorter, records(), path)
         layout = RecordLayout(_rung(width), dated)
         cut = slice(WIDEST.serial_width - layout.serial_width, WIDEST.serial_width - layout.serial_width + layout.size)
@@ -129,20 +126,6 @@ def _place(blob: bytes, key: bytes, size: int) -> int:
 
 def _kept(record: bytes, layout: RecordLayout) -> bytes:
     return b"" if record[layout.serial_width + TIME_OCTETS] == Reason.REMOVE_FROM_CRL else record
-
-
-def _sorter(layout: RecordLayout, path: Path) -> Sorter:
-    def choose(group: list[bytes]) -> bytes:
-        return min(group, key=lambda record: precedence(layout.unpack(record)))
-
-    return Sorter(layout.size, layout.serial_width, choose, path.parent)
-
-
-def precedence(entry: RevocationEntry) -> tuple[bool, bool, int, int, int]:
-    """Sort key of entries of one serial: the smallest is what counts; see the rule above."""
-    date = entry.revocation_time if entry.invalidity_date is None else entry.invalidity_date
-    removed, on_hold = entry.reason is Reason.REMOVE_FROM_CRL, entry.reason is Reason.CERTIFICATE_HOLD
-    return removed, on_hold, entry.revocation_time, entry.reason, date
 
 
 def _feed(sorter: Sorter, records: Iterator[bytes], path: Path) -> None:

@@ -16,7 +16,7 @@ from vouchd.core.ports import RevocationIndex, StatusStore
 from vouchd.errors import IndexFileError, LifecycleError, StoreError, StoreUnavailable
 from vouchd.index.format import RevocationIndexFile, intact
 from vouchd.index.layers import open_index
-from vouchd.index.writing import precedence
+from vouchd.index.precedence import precedence
 from vouchd.instance.selftests.keys import collect
 from vouchd.pkix.crl import read_header
 from vouchd.pkix.crl_entries import entries
