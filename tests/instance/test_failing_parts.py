@@ -66,6 +66,16 @@ def names(parts) -> list[str]:
     return [part.part for part in parts]
 
 
+def test_signers_whose_keys_were_let_go_are_judged_as_before(signers):
+    """The manager signs nothing once its start is proved: it goes by certificates."""
+    every = state(1, *(serving(number) for number in range(3)))
+    before = FailingParts(Checked(signers, (), {}), Time()).of(every)
+    signers.let_keys_go()
+    assert FailingParts(Checked(signers, (), {}), Time()).of(every) == before
+    with pytest.raises(SigningError):
+        signers.ready["s0"].sign(b"", signers.ready["s0"].algorithms[0])
+
+
 def test_only_cas_that_changed_are_looked_at_again(signers):
     """One CRL among many CAs costs one CA; a CA that nobody may sign for is looked at each time."""
     failing = FailingParts(Checked(signers, (), {}), Time())

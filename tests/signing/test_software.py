@@ -43,6 +43,16 @@ def test_sign_algorithm_of_another_key_type_is_refused():
         signer_for("Ed25519").sign(TBS, "SHA256withRSA")
 
 
+def test_signer_whose_key_was_let_go_signs_nothing_and_is_known_still():
+    """Who needs certificates alone has no keys in memory; what was prepared to sign is gone as well."""
+    signer = signer_for("SHA256withEC")
+    signer.sign(TBS, "SHA256withEC")
+    signer.let_key_go()
+    with pytest.raises(SigningError, match="let its key go"):
+        signer.sign(TBS, "SHA256withEC")
+    assert (signer.certificate_der[:1], signer.token, signer.algorithms[0]) == (b"\x30", None, "SHA256withEC")
+
+
 def test_signer_wished_algorithm_that_the_key_cannot_make_is_refused():
     """A setting that does not go with the key is an error at start, with what would go."""
     issued = CA.create().issue_signer()

@@ -355,6 +355,7 @@ class _Instance:
             await self._pool.completed()
         self._settings.settled()
         await self._proved.wait()
+        self._settings.proved()
         await in_thread(give_back)
 
     def _take_answers(self, answers: Sequence[GivenAnswer], lost: int) -> None:

@@ -64,6 +64,7 @@ class ManagerSettings:
     prove: Callable[[], None] = lambda: None  # self tests: raises LifecycleError where nothing is to be answered
     proof: StartProof = field(default_factory=lambda: StartProof(1))  # has what `prove` leaves
     settled: Callable[[], None] = lambda: None  # every worker that answers is one of this process
+    proved: Callable[[], None] = lambda: None  # all that the start has to prove
     backup: Callable[[], BackupRecord] = BackupRecord  # the last whole backup
     alerting: Alerting | None = None  # what tells people
     workers_trace: WorkersTrace = field(default_factory=lambda: WorkersTrace(NO_TRACING))  # told what each answers from

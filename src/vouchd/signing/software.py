@@ -54,7 +54,7 @@ class SoftwareSigner:
         self._nickname = nickname
         self._certificate_der = certificate_der
         self._chain_der = chain_der
-        self._key = key
+        self._key: PrivateKey | None = key  # None once it was let go
         self._is_slow = _is_slow(key)
         self._algorithms = _ordered(able, algorithm)
         self._sign: Mapping[str, _Sign] = _NONE  # those that were wanted
@@ -104,6 +104,11 @@ class SoftwareSigner:
         """The key when it is on a token: a signature takes long, and may fail for a while."""
         return self._key if isinstance(self._key, TokenKey) else None
 
+    def let_key_go(self) -> None:
+        """Keep no key in this process's memory, and sign nothing any more; one on a token is not here."""
+        if self.token is None:
+            self._key, self._sign = None, _NONE
+
     def start(self) -> None:
         """Start what a key on a token needs, while this process still may. Raises: TokenUnavailable."""
         if self.token is not None:
@@ -151,6 +156,8 @@ class SoftwareSigner:
         """What makes such signatures. Raises: SigningError."""
         if algorithm not in self._algorithms:
             raise SigningError(f"signer {self._nickname}: its key cannot make {algorithm}")
+        if self._key is None:
+            raise SigningError(f"signer {self._nickname}: this process has let its key go")
         made = _sign_with(self._key, algorithm)
         self._sign = {**self._sign, algorithm: made}
         return made

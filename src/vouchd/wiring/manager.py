@@ -216,6 +216,7 @@ def _put_together(
         waiting_approvals=approvals.waiting,
         renewals=lambda: keyring.enrolling.reports,
         settled=keyring.member.settle,
+        proved=checked.signers.let_keys_go,  # it signs nothing beside the proof: the agent port has its own
         doubtful=lambda: _doubtful(seals, publication),
         backup=partial(read_backup_record, layout.backups),
         alerting=_alerting(layout, settings, clock),

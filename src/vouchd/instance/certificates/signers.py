@@ -67,6 +67,11 @@ class LoadedSigners:
         """The same, to be looked up by name."""
         return SignerCertificates({name: signer.certificate_der for name, signer in self.ready.items()})
 
+    def let_keys_go(self) -> None:
+        """Sign nothing any more with keys that are in files: of ten thousand they take twenty megabytes."""
+        for signer in self.ready.values():
+            signer.let_key_go()
+
     def token_problems(self) -> dict[str, SigningError]:
         """Why those whose tokens cannot sign now do not, as of the last seconds, by nickname."""
         problems = {name: signer.token_problem() for name, signer in self.on_tokens.items()}
