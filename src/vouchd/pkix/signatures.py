@@ -121,13 +121,17 @@ def key_type(public_key: PublicKeyTypes) -> str:
 
 def algorithms_for(public_key: PublicKeyTypes) -> tuple[str, ...]:
     """Names of the algorithms that the key can make, the usual default first. Raises: ValueError."""
-    kind = key_type(public_key)
+    bits = public_key.curve.key_size if isinstance(public_key, ec.EllipticCurvePublicKey) else 0
+    return _algorithms(key_type(public_key), bits)
+
+
+@cache
+def _algorithms(kind: str, curve_bits: int) -> tuple[str, ...]:
+    """Those of a type of keys, of EC ones on a curve of that size: one object for all keys that are alike."""
     names = [row.name for row in ALGORITHMS.values() if row.key_type == kind]
-    if isinstance(public_key, ec.EllipticCurvePublicKey):
-        # The digest as long as the curve by default (RFC 5656 section 6.2.1).
-        default = {256: "SHA256withEC", 384: "SHA384withEC", 521: "SHA512withEC"}.get(public_key.curve.key_size)
-        names.sort(key=lambda name: name != default)
-    return tuple(names)
+    # The digest as long as the curve by default (RFC 5656 section 6.2.1).
+    default = {256: "SHA256withEC", 384: "SHA384withEC", 521: "SHA512withEC"}.get(curve_bits)
+    return tuple(sorted(names, key=lambda name: name != default) if default else names)
 
 
 def verify(public_key: PublicKeyTypes, identifier_der: bytes, signature: bytes, data: Buffer) -> None:

@@ -44,9 +44,10 @@ class SoftwareSigner:
         algorithm: str = "",
     ) -> None:
         certificate = load_certificate(certificate_der)
-        if certificate.public_key() != key.public_key():
+        public_key = key.public_key()
+        if certificate.public_key() != public_key:
             raise SigningError(f"signer {nickname}: the key does not belong to the certificate")
-        able = algorithms_for(key.public_key())
+        able = algorithms_for(public_key)
         if algorithm and algorithm not in able:
             raise SigningError(
                 f"signer {nickname}: its key cannot make {algorithm}", hint="it can make " + ", ".join(able)

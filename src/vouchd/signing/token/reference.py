@@ -86,7 +86,7 @@ def write_reference(path: Path, reference: KeyReference) -> None:
 
 def is_reference(data: bytes) -> bool:
     """Whether a key file says where a key is, instead of holding it."""
-    return any(line.startswith(SCHEME) for line in data.split(b"\n", 16)[:16])
+    return SCHEME in data and any(line.startswith(SCHEME) for line in data.split(b"\n", 16)[:16])
 
 
 def parse_reference(path: Path, data: bytes) -> KeyReference:
