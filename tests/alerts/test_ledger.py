@@ -14,6 +14,7 @@ from vouchd.alerts.ledger import Ledger, Outcome, Wanting, read_ledger, read_rhy
 from vouchd.alerts.notice import LONGEST_WORDS, Event, Notice, plain
 from vouchd.alerts.rhythm import Rhythm, Rhythms
 from vouchd.errors import StoreUnavailable
+from vouchd.pkix.memo import shared
 from vouchd.settings.carriers import Severity
 
 ROOT = Path(__file__).parents[2]
@@ -216,6 +217,9 @@ def test_rhythms_kept_are_read_back(tmp_path):
     """When and by which numbers CRLs came is known after a restart; a damaged file is begun anew."""
     rhythms = Rhythms({("ab", "complete"): Rhythm(3, 9, (NOW, NOW + DAY), (1,))})
     write_rhythms(tmp_path / "rhythms.json", rhythms)
-    assert read_rhythms(tmp_path / "rhythms.json") == rhythms
+    kept = read_rhythms(tmp_path / "rhythms.json")
+    assert kept == rhythms
+    ((authority, _),) = kept.points
+    assert authority is shared("ab")  # the text that the facts have
     (tmp_path / "rhythms.json").write_text("{")
     assert read_rhythms(tmp_path / "rhythms.json") == Rhythms()

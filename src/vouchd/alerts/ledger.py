@@ -26,6 +26,7 @@ from vouchd.alerts.notice import Event, Notice, plain
 from vouchd.alerts.rhythm import Rhythm, Rhythms
 from vouchd.errors import StoreUnavailable
 from vouchd.files import PRIVATE, read_file, replace_file
+from vouchd.pkix.memo import shared
 from vouchd.settings.carriers import Severity
 
 _T = TypeVar("_T")
@@ -276,7 +277,8 @@ class _Points(msgspec.Struct, frozen=True):
 def read_rhythms(path: Path) -> Rhythms:
     """The rhythms as they were kept; none where there is nothing that can be read."""
     kept = _read(path, _Points) or _Points()
-    return Rhythms({(authority, scope): rhythm for authority, scope, rhythm in kept.points})
+    # The ids are those of the facts, of ten thousand CAs as well, and not texts of their own.
+    return Rhythms({(shared(authority), shared(scope)): rhythm for authority, scope, rhythm in kept.points})
 
 
 def write_rhythms(path: Path, rhythms: Rhythms) -> None:
