@@ -5,7 +5,8 @@ the lot judged, by as many processes as there are processors where it pays (`ins
 says by which key it verified the CRL.
 
 Why this is right: it is the same judgement, made by a process of this member that is a fork of this one, over octets,
-facts and certificates that this one had read. Only what a process has verified is taken from it. What was refused, or
+facts and certificates that this one had read. All that it may write is an index file that is missing: whole or not at
+all, and the same whoever writes it. Only what a process has verified is taken from it. What was refused, or
 could not be read, or was told of by nobody, is no proof: whoever asks for all of them judges that CRL itself, and so
 says why it is refused as where there is one process.
 """
