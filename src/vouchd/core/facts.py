@@ -61,7 +61,7 @@ class AuthorityPolicy:
     live_times: bool = False  # producedAt is the start of the current slot: see core.times
     live_this_update: bool = False  # thisUpdate, too
     slot_seconds: int | None = None  # length of a slot; None: 30
-    quarantine_percent: float | None = None  # hold back a CRL that loses more than this share of entries
+    quarantine_percent: float | int | None = None  # hold back a CRL that loses more than this share of entries
     quarantine_entries: int = 0  # but never for so many or fewer
     quarantine_gains: bool = False  # nor for entries gained, unless: holding a revocation back fails open
     compromised_at: int | None = None  # since when, as an agent has declared; POSIX seconds

@@ -17,17 +17,16 @@ from operator import attrgetter
 from types import UnionType
 from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import msgspec
+
 from vouchd.core.approval_facts import Approvals, approvals_record, read_approvals
 from vouchd.core.changes import Concerned
 from vouchd.core.facts import (
     Authority,
     AuthorityPolicy,
-    CompromisedAnswer,
     CRLRecord,
     DirectoryServer,
     Epoch,
-    ExpiredCRLPolicy,
-    ExpiredDeltaPolicy,
     Facts,
     Group,
     IssuingPointId,
@@ -54,6 +53,11 @@ def to_json(record: Mapping[str, Any]) -> str:
 
 def from_json(text: str | bytes, read: Callable[[Record], T]) -> T:
     """The fact that `read` makes of JSON `text`. Raises: StoreError when it is damaged."""
+    try:
+        if (decode := _DECODERS.get(read)) is not None:
+            return decode(text)  # type: ignore[no-any-return]
+    except msgspec.DecodeError:
+        pass  # told of below, but for oddities of JSON that are taken there
     try:
         record = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -127,20 +131,6 @@ def policy_record(policy: AuthorityPolicy) -> Record:
     return record
 
 
-def read_policy(record: Record) -> AuthorityPolicy:
-    """The policy of a record; a field that is missing has its default."""
-    known = known_fields(AuthorityPolicy, record)
-    known["crl_issuers"] = tuple(_bytes(text) for text in known.get("crl_issuers", ()))
-    known["expected_scopes"] = tuple(known.get("expected_scopes", ()))
-    if known.get("expired_crl") is not None:
-        known["expired_crl"] = ExpiredCRLPolicy(known["expired_crl"])
-    if "compromised_answer" in known:
-        known["compromised_answer"] = CompromisedAnswer(known["compromised_answer"])
-    if "expired_delta" in known:
-        known["expired_delta"] = ExpiredDeltaPolicy(known["expired_delta"])
-    return AuthorityPolicy(**known)
-
-
 def authority_record(authority: Authority) -> Record:
     """The record of an authority with its policy."""
     return {
@@ -154,16 +144,32 @@ def authority_record(authority: Authority) -> Record:
     }
 
 
+class _AuthorityRecord(msgspec.Struct):
+    """The fields of `authority_record`; a field of the policy that is missing has its default."""
+
+    id: str
+    label: str
+    certificate: bytes
+    policy: AuthorityPolicy
+    history: tuple[bytes, ...] = ()
+    retired_scopes: tuple[str, ...] = ()
+    steps_back: tuple[StepBack, ...] = ()
+
+
 def read_authority(record: Record) -> Authority:
-    """The authority of a record."""
+    """The authority of a record. Raises: ValueError."""
+    return _authority(_converted(record, _AuthorityRecord))
+
+
+def _authority(record: _AuthorityRecord) -> Authority:
     return Authority(
-        id=_shared(record["id"]),
-        certificate_der=_bytes(record["certificate"]),
-        label=record["label"],
-        policy=read_policy(record["policy"]),
-        history=tuple(_bytes(text) for text in record.get("history", ())),
-        retired_scopes=tuple(record.get("retired_scopes", ())),
-        steps_back=tuple(StepBack(str(before), str(after)) for before, after in record.get("steps_back", ())),
+        shared(record.id),
+        record.certificate,
+        record.label,
+        record.policy,
+        record.history,
+        record.retired_scopes,
+        record.steps_back,
     )
 
 
@@ -186,29 +192,32 @@ def served_record(epoch: Epoch) -> Record:
 
 
 def read_epoch(record: Record) -> Epoch:
-    """The epoch of a record."""
-    known = known_fields(Epoch, record)
-    known["issuing_point"] = _read_issuing_point(known["issuing_point"])
-    known["base"] = _read_crl(known["base"])
-    known["delta"] = _read_crl(known["delta"]) if known.get("delta") is not None else None
-    known["idp_der"] = _bytes(known.get("idp_der", ""))
-    known["former"] = tuple(map(_read_crl, _listed(known.get("former", []))))
-    for name in ("origin", "issuer_key"):
-        if name in known:
-            known[name] = _shared(known[name])
-    return Epoch(**known)
+    """The epoch of a record. Raises: ValueError."""
+    return _epoch(_converted(record, Epoch))
 
 
-def _shared(value: Any) -> Any:
-    """One object for what stands in many facts, if it is a text; what is none is found by its type."""
-    return shared(value) if type(value) is str else value
+def _epoch(epoch: Epoch) -> Epoch:
+    """The same, which has just been made, with one object for what stands in many facts."""
+    for fact, names in ((epoch, ("origin", "issuer_key")), (epoch.issuing_point, ("authority_id", "scope_id"))):
+        for name in names:
+            object.__setattr__(fact, name, shared(getattr(fact, name)))
+    return epoch
 
 
-def _listed(value: object) -> list[Any] | tuple[Any, ...]:
-    """What a record lists; an empty value of another kind is as wrong as one that is not. Raises: TypeError."""
-    if not isinstance(value, list | tuple):
-        raise TypeError("no list")
-    return value
+def _converted(record: Record, kind: type[T]) -> T:
+    """The object of a record, each field of the type that it is declared with. Raises: ValueError."""
+    try:
+        return msgspec.convert(record, kind)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from error
+
+
+# Of these there are ten thousand: read from JSON at once, in a fifth of the time that a dictionary in between takes.
+_AUTHORITIES, _EPOCHS = msgspec.json.Decoder(_AuthorityRecord), msgspec.json.Decoder(Epoch)
+_DECODERS: Mapping[Callable[[Record], Any], Callable[[str | bytes], Any]] = {
+    read_authority: lambda text: _authority(_AUTHORITIES.decode(text)),
+    read_epoch: lambda text: _epoch(_EPOCHS.decode(text)),
+}
 
 
 def quarantined_record(crl: QuarantinedCRL) -> Record:
@@ -248,7 +257,7 @@ def read_user(record: Record) -> User:
 
 
 def _read_issuing_point(record: Record) -> IssuingPointId:
-    return IssuingPointId(**{name: _shared(text) for name, text in known_fields(IssuingPointId, record).items()})
+    return IssuingPointId(**known_fields(IssuingPointId, record))
 
 
 def _read_crl(record: Record) -> CRLRecord:

@@ -6,13 +6,14 @@ is a journal (`index.journal`): one more CRL among ten thousand CAs costs one li
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
+
+import msgspec
 
 from vouchd.core import records
 from vouchd.core.facts import Authority, AuthorityFacts, Epoch, IssuingPointId, by_authority, in_order
@@ -262,36 +263,39 @@ def _whole(facts: Facts) -> bytes:
     return records.to_json(whole).encode()
 
 
+class _Whole(msgspec.Struct):
+    """A whole, its records as they stand in it."""
+
+    authorities: list[msgspec.Raw]
+    epochs: list[msgspec.Raw]
+    behind: frozenset[str] = frozenset()
+
+
+_WHOLES = msgspec.json.Decoder(_Whole)
+
+
 def _read_whole(path: Path, text: bytes, known: Facts = _NO_FACTS) -> dict[str, AuthorityFacts]:
-    """The facts of a whole. Raises: IndexFileError."""
-    try:
-        whole = json.loads(text, object_hook=_Facts(known).read)
-        return by_authority(whole["authorities"], whole["epochs"], frozenset(whole.get("behind", ())))
-    except (CRLError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise IndexFileError(f"{path}: damaged: {type(error).__name__}: {error}", hint=HINT) from error
+    """The facts of a whole; one that is `known`, as from the store at a start, is not there a second time.
 
-
-class _Facts:
-    """Reads each record as its fact at once, as the records of ten thousand CAs take many times more.
-
-    One that is known already, as from the store at a start, is not made a second time for good.
+    Each record becomes its fact at once, as those of ten thousand CAs take many times more. Raises: IndexFileError.
     """
+    epochs = {epoch.issuing_point: epoch for one in known.values() for epoch in one.epochs}
 
-    def __init__(self, known: Facts) -> None:
-        self._authorities = {each: one.authority for each, one in known.items()}
-        self._epochs = {epoch.issuing_point: epoch for one in known.values() for epoch in one.epochs}
+    def authority(text: msgspec.Raw) -> Authority:
+        read = records.from_json(bytes(text), records.read_authority)
+        same = known[read.id].authority if read.id in known else None
+        return same if same == read and same is not None else read
 
-    def read(self, record: dict[str, Any]) -> Authority | Epoch | dict[str, Any]:
-        """What a record is of."""
-        if "certificate" in record:
-            authority = records.read_authority(record)
-            known = self._authorities.get(authority.id)
-            return known if known is not None and known == authority else authority
-        if "issuing_point" in record:
-            epoch = records.read_epoch(record)
-            same = self._epochs.get(epoch.issuing_point)
-            return same if same is not None and same == epoch else epoch
-        return record
+    def epoch(text: msgspec.Raw) -> Epoch:
+        read = records.from_json(bytes(text), records.read_epoch)
+        same = epochs.get(read.issuing_point)
+        return same if same == read and same is not None else read
+
+    try:
+        whole = _WHOLES.decode(text)
+        return by_authority(map(authority, whole.authorities), map(epoch, whole.epochs), whole.behind)
+    except (msgspec.DecodeError, StoreError, CRLError, ValueError) as error:
+        raise IndexFileError(f"{path}: damaged: {type(error).__name__}: {error}", hint=HINT) from error
 
 
 def _read_former(record: dict[str, Any]) -> tuple[int, dict[str, AuthorityFacts]]:
