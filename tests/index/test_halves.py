@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import pytest
@@ -114,6 +115,20 @@ PROGRAMS = {
     "tells what is none": "print('[0.5]')",
     "tells of more than it wrote": "print('[1000]')",
     "fails when it merges": "from vouchd.index import halves; halves.record_sorter = None; halves.main()",
+    "is killed when it has merged some": """
+import os, signal
+from vouchd.index import halves, sorting
+
+sorting.RANGE_RECORDS = 256
+blobs = sorting.Sorter.blobs
+
+def first_of(sorter, begin):
+    os.write(int(os.sys.argv[8]), next(blobs(sorter, begin)))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+sorting.Sorter.blobs = first_of
+halves.main()
+""",
     "merges nothing": (
         "from vouchd.index import halves, sorting; sorting.Sorter.blobs = lambda *_, **__: (); halves.main()"
     ),
@@ -130,6 +145,17 @@ def test_other_process_that_ends_early_costs_time_alone(tmp_path, monkeypatch, p
     der = crl(*USUAL)
     monkeypatch.setattr(halves, "_PROGRAM", program)
     assert written(tmp_path / "x.idx", spooled(der)) == written(tmp_path / "x.idx", der)
+
+
+def test_death_counts_where_children_are_ignored(tmp_path, monkeypatch):
+    """Whoever has started this process may ignore how children end, and so it does: no revocation is lost by that."""
+    monkeypatch.setattr(halves, "_PROGRAM", (sys.executable, "-c", PROGRAMS["is killed when it has merged some"]))
+    der = crl(*USUAL)
+    former = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert written(tmp_path / "x.idx", spooled(der)) == written(tmp_path / "x.idx", der)
+    finally:
+        signal.signal(signal.SIGCHLD, former)
 
 
 def test_crl_is_parted_only_where_that_is_right_and_helps(monkeypatch):

@@ -8,8 +8,8 @@ needed, a process that ends early) is no verdict: `Undecided` has the whole list
 
 The other process maps the nameless file that the CRL lies in, sorts what it reads into runs in another one, and tells
 how many records each has. Then it is told how many those of this process have, and a key: it merges the records of all
-runs that are not below that key while this process merges the others. Each of the two has all it needs for the whole:
-where the other one does not come to its end, this one merges the rest as well.
+runs that are not below that key while this process merges the others, and says how many octets they are. Each of the
+two has all it needs for the whole: where the other one does not come to its end, this one merges the rest as well.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class _OtherProcess:
             return
         self._ask(bound)
         yield from self._sorter.blobs(end=bound)
-        if self._process.wait() == 0 and self._begins_with(bound):
+        if self._is_merged(bound):
             yield from self._sorted_blobs()
         else:
             yield from self._sorter.blobs(begin=bound)
@@ -157,12 +157,20 @@ class _OtherProcess:
     def _ask(self, bound: bytes) -> None:
         """Have it sort the records whose keys are not below the bound."""
         if self._process.stdin is not None:
-            with suppress(OSError), self._process.stdin as orders:  # when it has ended, its status tells
-                orders.write(json.dumps([bound.hex(), self._own]).encode())
+            with suppress(OSError), self._process.stdin as orders:  # when it has ended, it does not say what it made
+                orders.write(json.dumps([bound.hex(), self._own]).encode() + b"\n")
 
-    def _begins_with(self, bound: bytes) -> bool:
-        """Whether what it has sorted begins as it must: the bound is the key of a record."""
-        return os.pread(self._sorted.fileno(), len(bound), 0) == bound
+    def _is_merged(self, bound: bytes) -> bool:
+        """Whether it says so, all of that is there, and begins as it must: the bound is the key of a record.
+
+        The status of a process is no word of it: whoever is started with SIGCHLD ignored sees none, which reads as 0.
+        """
+        try:
+            octets = json.loads(self._process.stdout.readline()) if self._process.stdout is not None else None
+        except ValueError:
+            return False
+        file = self._sorted.fileno()
+        return octets == os.fstat(file).st_size and os.pread(file, len(bound), 0) == bound
 
     def _sorted_blobs(self) -> Iterator[bytes]:
         begin, step = 0, _BLOB_RECORDS * self._size
@@ -198,11 +206,13 @@ def main() -> None:
         ]
         sys.stdout.write(f"{json.dumps(counts)}\n")
         sys.stdout.flush()
-        bound, counts_of_others = json.loads(sys.stdin.read())  # nothing where the parent has ended
+        # A line, whose end others cannot keep from coming that have the pipe too; nothing where the parent has ended.
+        bound, counts_of_others = json.loads(sys.stdin.readline())
         sorter = record_sorter(layout, Path())
         sorter.adopt(runs, counts)
         sorter.adopt(of_others, counts_of_others)
-        file.writelines(sorter.blobs(begin=bytes.fromhex(bound)))
+        octets = sum(map(file.write, sorter.blobs(begin=bytes.fromhex(bound))))
+    sys.stdout.write(f"{octets}\n")
 
 
 def _runs(batches: Iterator[list[bytes]]) -> Iterator[list[bytes]]:
