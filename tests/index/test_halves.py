@@ -158,6 +158,15 @@ def test_death_counts_where_children_are_ignored(tmp_path, monkeypatch):
         signal.signal(signal.SIGCHLD, former)
 
 
+def test_what_lies_in_the_folder_of_a_command_is_not_run(tmp_path, monkeypatch):
+    """A module there by the name of one that the other process loads is passed over."""
+    (tmp_path / "json.py").write_text("open('loaded', 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    view = spooled(crl(*USUAL))
+    write_crl_index(tmp_path / "x.idx", view, read_header(view))
+    assert not (tmp_path / "loaded").exists()
+
+
 def test_crl_is_parted_only_where_that_is_right_and_helps(monkeypatch):
     """Not an indirect one, nor one of a few entries, in this process's own memory, or on one processor."""
     der = crl(*USUAL)

@@ -38,7 +38,8 @@ from vouchd.pkix.der import Buffer
 from vouchd.pkix.packed import RecordLayout
 
 LARGE_BYTES = 16 << 20  # another process takes as long to start as some ten thousand entries to read
-_PROGRAM: Final = (sys.executable, "-m", "vouchd.index.halves")
+# Not with what lies in the folder that a command is given in, which may be anybody's.
+_PROGRAM: Final = (sys.executable, "-P", "-m", "vouchd.index.halves")
 _ENTRY: Final = re.compile(rb"\x30[\x12-\x7f]\x02")
 _LOOKED_AT_BYTES, _IN_A_ROW = 1 << 13, 32
 _BLOB_RECORDS = 1 << 15
