@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 
@@ -165,6 +166,22 @@ def test_what_lies_in_the_folder_of_a_command_is_not_run(tmp_path, monkeypatch):
     view = spooled(crl(*USUAL))
     write_crl_index(tmp_path / "x.idx", view, read_header(view))
     assert not (tmp_path / "loaded").exists()
+
+
+def test_no_room_for_two_leaves_it_to_one(tmp_path, monkeypatch):
+    """One process needs one file for its runs; where there is room for no other one, the CRL is taken all the same."""
+    new_file, made = sorting.Sorter.new_file, []
+
+    def one_of_each(sorter):
+        if sorter in made:
+            raise OSError(errno.EMFILE, "Too many open files")
+        made.append(sorter)
+        return new_file(sorter)
+
+    monkeypatch.setattr(sorting, "RUN_RECORDS", 256)
+    monkeypatch.setattr(sorting.Sorter, "new_file", one_of_each)
+    der = crl(*USUAL)
+    assert written(tmp_path / "x.idx", spooled(der)) == written(tmp_path / "x.idx", der)
 
 
 def test_crl_is_parted_only_where_that_is_right_and_helps(monkeypatch):

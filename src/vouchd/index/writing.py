@@ -48,7 +48,9 @@ def write_crl_index(path: Path, crl: Buffer, header: CRLHeader, certificate_issu
         except Undecided:
             place = None
         except OSError as error:
-            raise _unavailable(path, error) from error
+            if place is None:
+                raise _unavailable(path, error) from error
+            place = None  # two take more room and more descriptors than one
 
 
 def write_overlaid(path: Path, layout: RecordLayout, base: Iterator[bytes], changes: Iterator[bytes]) -> int:
