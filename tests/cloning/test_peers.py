@@ -32,7 +32,7 @@ class Set:
 
     def __init__(self, *others: Member, stale: int = 60, behind: tuple[str, ...] = ()) -> None:
         self.ours = [epoch(1)]
-        self.answers = {other.id: PeerEpochs(NOW, (epoch(1),)) for other in others}
+        self.answers: dict[str, PeerEpochs | Exception] = {other.id: PeerEpochs(NOW, (epoch(1),)) for other in others}
         self.seconds = 0.0
         self.members = (ME, *others)
         self.users: tuple[User, ...] = ()
@@ -82,7 +82,10 @@ class Answering:
         self._site.questions.append((self._member.id, after))
         if self._member.id not in self._site.answers:
             raise ClientError("no connection")
-        return self._site.answers[self._member.id]
+        answer = self._site.answers[self._member.id]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def tell_newer(self, member_id: str, epochs) -> None:
         self._site.sent.append((self._member.id, member_id, tuple(epochs)))
@@ -109,6 +112,32 @@ def test_still_newer_crls_do_not_start_the_bound_anew():
         site.say(epoch(number))
         site.look(5)
     assert site.peers.behind == {POINT.authority_id}
+
+
+def test_what_is_told_once_counts_though_the_look_fails():
+    """A member tells what changed only once: that another one costs the look takes nothing of it away."""
+    site = Set(OTHER, THIRD)
+    site.look()
+    site.answers[OTHER.id] = PeerEpochs(NOW, (epoch(2),), version="x:2", concerned=frozenset({POINT.authority_id}))
+    site.answers[THIRD.id] = RuntimeError("can't start new thread")
+    with pytest.raises(RuntimeError):
+        site.look()
+    site.answers[OTHER.id] = PeerEpochs(NOW, (), version="x:2", concerned=frozenset())
+    site.say(epoch(1), member=THIRD)
+    assert site.look(60) == {POINT.authority_id}
+
+
+def test_member_that_went_is_forgotten_though_the_look_failed():
+    """What a member told in a look that failed ends with its membership, as all that it told does."""
+    site = Set(OTHER, THIRD)
+    site.say(epoch(2))
+    site.answers[THIRD.id] = RuntimeError("can't start new thread")
+    with pytest.raises(RuntimeError):
+        site.look()
+    site.say(epoch(1), member=THIRD)
+    site.members = (ME, THIRD)
+    assert not site.look(5)
+    assert not site.look(60)
 
 
 def test_older_crl_elsewhere_is_its_lag_and_not_ours():

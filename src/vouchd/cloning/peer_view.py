@@ -63,8 +63,8 @@ class PeerView:
             for each in changed:
                 self._theirs.pop(each, None)
             self._theirs |= present
-        self.version = answer.version
         self._compare(changed, ours, now)
+        self.version = answer.version
 
     def make_up(self, ours: Epochs) -> None:
         """It cannot be asked now. What it said last still counts, but where this member has come as far since."""

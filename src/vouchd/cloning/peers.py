@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -103,7 +103,7 @@ class Peers:
         self._remember()
         read, others = self._read, self.others()  # in this order: a set that is read just now was not asked
         before = {state.member.id: state for state in self.states}
-        self._forget({member.id for member in others}, before)
+        self._forget({member.id for member in others})
         ours = self._epochs()
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             answers = list(pool.map(lambda member: self._ask(member, ours), others))
@@ -153,6 +153,12 @@ class Peers:
             answer = client.epochs(view.version)
         except VouchdError as error:
             return error
+        # Before the view has it: what was told with this version is not told again, whatever becomes of the look.
+        if answer.concerned is None:
+            self._watermark.know(member.id, answer.epochs)
+        elif answer.concerned:
+            self._watermark.know_of(member.id, answer.concerned, answer.epochs)
+        self._watermark.forget([_word(member.id)])  # its own answer is newer than what it said of itself
         view.take(answer, ours, self._now())
         lacking = view.lacking()
         if lacking and self._own is not None:
@@ -172,11 +178,6 @@ class Peers:
             return replace(last, member=member, reachable=False, error=str(answer), lags=still)
         if answer.master is not None:
             self._masters[member.id] = answer.master
-        if answer.concerned is None:
-            self._watermark.know(member.id, answer.epochs)
-        elif answer.concerned:
-            self._watermark.know_of(member.id, answer.concerned, answer.epochs)
-        self._watermark.forget([_word(member.id)])  # its own answer is newer than what it said of itself
         return PeerState(
             member,
             reachable=True,
@@ -187,8 +188,8 @@ class Peers:
             knows_us_as=answer.asking,
         )
 
-    def _forget(self, members: set[str], before: Collection[str]) -> None:
-        gone = [name for name in before if name not in members]
+    def _forget(self, members: set[str]) -> None:
+        gone = [name for name in self._views if name not in members]
         self._watermark.forget([*gone, *map(_word, gone)])
         self._views = {name: self._views.get(name) or PeerView() for name in members}
         self._masters = {name: member for name, member in self._masters.items() if name in members}
