@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from vouchd.instance.selftests.shares import outcomes
 from vouchd.pkix.pkcs12.reading import WrongPassword
 
 MANY = 200
+FD_SETSIZE = 1024
 HERE = os.getpid
 
 
@@ -116,12 +118,16 @@ def test_error_of_another_module_is_raised_by_the_check_made_here():
     assert [type(one) for one in results.values() if isinstance(one, VouchdError)] == [WrongPassword]
 
 
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def children() -> set[str]:
     path = Path(f"/proc/self/task/{threading.get_native_id()}/children")
     return set(path.read_text(encoding="ascii").split())
 
 
-@pytest.mark.parametrize("refused", ["fork", "memfd_create", "pread"])
+@pytest.mark.parametrize("refused", ["fork", "memfd_create", "pidfd_open", "pread"])
 def test_checks_are_made_here_where_the_system_refuses_to_share_them(monkeypatch, refused):
     """A limit of processes, or a policy that allows no such memory, makes a start slower and keeps none from its end."""
 
@@ -129,6 +135,16 @@ def test_checks_are_made_here_where_the_system_refuses_to_share_them(monkeypatch
         raise BlockingIOError(errno.EAGAIN, "refused")
 
     checks = {f"check {number}": (lambda number=number: fails(number)) for number in range(MANY)}
-    expected = shown(outcomes(checks))
+    expected, before = shown(outcomes(checks)), (children(), descriptors())
     monkeypatch.setattr(os, refused, refuse)
     assert shown(outcomes(checks, shared=True)) == expected
+    assert (children(), descriptors()) == before
+
+
+def test_checks_are_shared_by_a_process_with_many_descriptors(tmp_path):
+    """Those of a process that makes checks may be higher than what `select` takes."""
+    with ExitStack() as files:
+        while files.enter_context((tmp_path / "file").open("w")).fileno() <= FD_SETSIZE:
+            pass
+        checks = {f"check {number}": (lambda number=number: fails(number)) for number in range(MANY)}
+        assert shown(outcomes(checks, shared=True)) == shown(outcomes(checks))

@@ -130,7 +130,13 @@ class Share:
             raise
         if self._pid == 0:
             _be_child(lines, self._memory, parent)
-        self._pidfd = os.pidfd_open(self._pid)
+        try:
+            self._pidfd = os.pidfd_open(self._pid)
+        except OSError:  # no descriptor is left, or a policy knows no such call
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+            os.close(self._memory)
+            raise
         self._seen = 0  # octets
 
     @property
@@ -140,7 +146,9 @@ class Share:
 
     def wait(self, deadline: float) -> bool:
         """Wait until it has `ended`, or that moment of the monotonic clock."""
-        return bool(select.select([self._pidfd], [], [], max(0.0, deadline - time.monotonic()))[0])
+        end = select.poll()  # `select` takes no descriptor above 1,023
+        end.register(self._pidfd, select.POLLIN)
+        return bool(end.poll(max(0.0, deadline - time.monotonic()) * 1000))
 
     def news(self) -> list[Line]:
         """The lines that it has told since the last look. Raises: OSError."""
