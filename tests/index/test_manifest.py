@@ -70,6 +70,16 @@ def test_load_manifest_after_rewriting_gives_the_new_one_and_the_old_state_stays
     assert old.authorities[0].points[0].index.find(b"\x05") is not None
 
 
+def test_manifest_that_goes_on_from_no_other_is_read_whole_whatever_its_version(folder):
+    """A start that could read none begins with the first version, which a worker may have of the one before."""
+    worker = Manifest(folder, OpenIndexes(folder))
+    write_manifest(folder, 1, (CA,), (FIRST,))
+    assert [each.authority for each in worker.load().authorities] == [CA]
+    write_manifest(folder, 1, (OTHER,), ())
+    state = worker.load()
+    assert (state.version, [each.authority for each in state.authorities]) == (1, [OTHER])
+
+
 def test_load_manifest_first_start_is_an_index_file_error_with_hint(tmp_path):
     """Before the first manifest there is nothing to serve, said as such."""
     with pytest.raises(IndexFileError) as caught:

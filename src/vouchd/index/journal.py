@@ -13,6 +13,8 @@ How a change costs what changed, and is as durable as a file that is replaced as
 - When the lines have become as long as the whole, or the process begins, the file is begun anew (`files.replacing`):
   the whole is what was told of last, and the new difference follows it as the first line. So a reader that has the
   version of the whole goes on with the lines and reads no whole, and over its life the file costs each change twice.
+- Versions count from one again where nothing was there, or nothing that could be believed. Such a file says in its
+  first line that it goes on from no other (`"alone"`): who has read another one reads its whole, whatever its version.
 - Of a line that could not be brought to disk nobody knows whether it is there. The file is begun anew then, under a new
   version: who did read that line has a version that this file does not begin with, and reads the whole.
 - A reader keeps the first line and how far it has read. Another first line, or less than it has read: it begins anew.
@@ -55,10 +57,13 @@ class JournalWriter:
         """Whether a difference may be added; else the file has to be begun."""
         return 0 < self._size <= self._limit
 
-    def begin(self, version: int, whole: bytes, differences: Sequence[bytes] = ()) -> None:
-        """Replace the file by a whole of that version, JSON, and differences from it. Raises: StoreUnavailable."""
+    def begin(self, version: int, whole: bytes, differences: Sequence[bytes] = (), *, alone: bool = False) -> None:
+        """Replace the file by a whole of that version, JSON, and differences from it. Raises: StoreUnavailable.
+
+        `alone`: what was there before says nothing of it, though its versions may be the same.
+        """
         self._size = 0
-        own = {"format": FORMAT, "id": secrets.token_hex(8)}
+        own = {"format": FORMAT, "id": secrets.token_hex(8)} | ({"alone": 1} if alone else {})
         header = own | {"version": version, "octets": len(whole), "crc": zlib.crc32(whole)}
         text = b"%b\n%b\n%b" % (json.dumps(header).encode(), whole, b"".join(map(line_of, differences)))
         with replacing(self._path) as file:
@@ -108,7 +113,7 @@ class JournalReader:
                     file.seek(self._offset)
                 else:
                     header = self._header(first_line)
-                    if self._first_line is None or header["version"] != version:
+                    if self._first_line is None or header["alone"] or header["version"] != version:
                         whole = file.read(header["octets"])
                         if zlib.crc32(whole) != header["crc"]:
                             raise self._damaged("does not match its checksum")
@@ -141,7 +146,8 @@ class JournalReader:
         try:
             header = json.loads(line)
             known = {name: int(header[name]) for name in ("format", "version", "octets", "crc")}
-        except (ValueError, TypeError, KeyError) as error:
+            known["alone"] = int(header.get("alone", 0))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise self._damaged("is no manifest") from error
         if known["format"] != FORMAT:
             raise self._damaged(f"is of format {known['format']}, which is not known")

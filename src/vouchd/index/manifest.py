@@ -157,9 +157,9 @@ class ManifestWriter:
         if self._journal.may_grow and not anew:
             self._journal.add(text)
         elif before[0]:
-            self._journal.begin(before[0], _whole(before[1]), [text])
+            self._journal.begin(before[0], _whole(before[1]), [text], alone=anew)
         else:
-            self._journal.begin(difference.version, _whole(after))
+            self._journal.begin(difference.version, _whole(after), alone=True)
         with suppress(OSError):
             (self._directory / _FORMER).unlink(missing_ok=True)
 
