@@ -291,3 +291,24 @@ def test_start_of_fewer_cas_than_are_proved_at_once_leaves_none(many):
     process = start_vouchd("start")
     assert process.wait() == 0
     assert (many.report().proved, many.answers()) == (5, expected())
+
+
+def test_crl_that_comes_amid_the_proof_takes_no_file_from_it(many):
+    """What is proved is what was published at the start: its files stay until all is proved, and go then."""
+    many.say("A")
+    many.run()
+    many.proved(1)
+    published, now = set(many.layout.index.glob("*.idx")), int(time.time())
+    for label in "BCDE":
+        crl = many.folder / f"{label}.crl"
+        crl.write_bytes(many.cas[label].crl({REVOKED: None}, this_update=now - 60, next_update=now + DAY, number=9))
+        assert run_vouchd("crl", "add", str(crl)).returncode == 0
+    assert run_vouchd("selftest", "run", "DiskSpace").returncode == 0  # the manager has looked at its store meanwhile
+    assert published <= set(many.layout.index.glob("*.idx"))
+    for label in "BCDE":
+        many.say(label)
+    many.proved(len(LABELS))
+    eventually(lambda: many.answers() == expected(), "answers for all")
+    eventually(lambda: len(set(many.layout.index.glob("*.idx")) & published) == 1, "the end of replaced files")
+    (canary,) = [one for one in many.report().selftests if one.name == "OCSPCanary"]
+    assert (canary.ok, canary.detail) == (True, "good, 4 more while answering; A: good, revoked")

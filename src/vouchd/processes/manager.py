@@ -433,7 +433,9 @@ class _Instance:
         self._report_due.set()
 
     def _all_loaded(self) -> bool:
-        return self._pool.complete and self._pool.ready == len(self._pool.workers)
+        """Whether nobody reads files of former manifests; who proves the start reads those that it published."""
+        all_ready = self._pool.complete and self._pool.ready == len(self._pool.workers)
+        return all_ready and self._settings.proof.is_over
 
     def _on_pulled(self) -> None:
         self._watch.look_now()

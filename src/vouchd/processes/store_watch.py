@@ -22,8 +22,8 @@ Why this is right:
 - No failure ends it. An error of ours is shown and tried again, ever more slowly up to ten seconds; a bug is logged and
   treated alike. That something newer is known and not served is the watermark's to say, which does not go through here.
 - What takes long holds up no look: deltas that have stood for some time are folded into their bases by a task beside.
-- Files are removed only when every worker answers from the newest manifest and no CRL is being taken in: a file that an
-  older manifest names, or that the next one will, is never pulled away.
+- Files are removed only when every worker answers from the newest manifest, the start is proved and no CRL is being
+  taken in: a file that an older manifest names, or that the next one will, is never pulled away.
 """
 
 from __future__ import annotations
