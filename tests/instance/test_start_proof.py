@@ -248,6 +248,23 @@ def test_check_that_comes_to_no_end_fails_and_the_others_go_on(impatient, monkey
     assert proof.unproved == {IDS["CA 20"]}
 
 
+def test_proof_waits_for_a_thread_where_the_system_allows_none_now(monkeypatch):
+    """Who looks at it looks at what is late as well, and goes on doing so."""
+    proof, conclusions = left({}, shared=False), []
+    proof.begin(conclusions.extend)
+    proof.go()
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        proof.look()
+        assert (proof.done, proof.is_over) == (10, False)
+    eventually(lambda: proof.look() and conclusions, "the end of the proof")
+    assert (proof.done, proof.unproved) == (40, frozenset())
+
+
 def test_failure_beside_the_cas_withholds_none(shared):
     """A certificate that does not fit is told of, as at a start of few."""
     proof = left({}, shared=shared)

@@ -278,8 +278,7 @@ class StartProof:
         for made in tuple(self._news()):
             self._take(made)
         if self._left and self._going and not self._shares and self._here is None:
-            keys = sorted(self._left, key=lambda key: key not in self._cas)
-            self._here = _Here({key: self._left[key].check for key in keys}, self._judgement)
+            self._go_on_here()
         if not self._left:
             self.end()
             try:
@@ -296,6 +295,12 @@ class StartProof:
         if worth:
             self._shown = done
         return worth
+
+    def _go_on_here(self) -> None:
+        """Have a thread make what is left; where the system allows none now, the next look tries again."""
+        keys = sorted(self._left, key=lambda key: key not in self._cas)
+        with suppress(RuntimeError):
+            self._here = _Here({key: self._left[key].check for key in keys}, self._judgement)
 
     def absolve(self) -> None:
         """All CAs have passed since, in a run of the self test: those that had failed are answered for again."""
