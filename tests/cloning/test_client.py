@@ -84,6 +84,7 @@ def reply(body: bytes, status: str = "200 OK", headers: bytes = JSON, length: in
         reply(b"null"),
         reply(b'{"now": "x", "epochs": 7}'),
         reply(b'{"now": 1, "epochs": [{"sequence": 1}]}'),
+        reply(b'{"now": 1e999, "epochs": []}'),
         reply(b"oops", "500 Internal Server Error", b"Content-Type: text/plain\r\n"),
         reply(b"{}", "500 Internal Server Error", b"Content-Type: application/problem+json\r\n"),
         reply(b"[" * 100_000, "500 Internal Server Error", b"Content-Type: application/problem+json\r\n"),

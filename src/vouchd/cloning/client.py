@@ -344,7 +344,7 @@ def _binding(connection: http.client.HTTPSConnection) -> bytes:
 def _read(value: Any, read: Callable[[Any], T]) -> T:
     try:
         return read(value)
-    except (KeyError, TypeError, ValueError, AttributeError, StoreError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, StoreError) as error:
         raise ClientError("an answer that cannot be read", hint="is it of another version of vouchd?") from error
 
 
