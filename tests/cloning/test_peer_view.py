@@ -64,6 +64,17 @@ def test_who_cannot_be_asked_is_ahead_where_nothing_came_here_since(theirs: dict
     assert view.lags(5.0) == tuple(lag for lag in before if lag.seconds > 0 or lag.point not in caught_up)
 
 
+@given(NUMBERS, NUMBERS, NUMBERS, st.booleans())
+def test_what_it_answers_from_is_what_it_told_whatever_changed_here_since(theirs, ours, later, away):
+    """Nothing that came here since it was asked is taken for what it answers from, whether it can be asked or not."""
+    view, now = PeerView(), of_authorities(serving(later))
+    view.take(PeerEpochs(NOW, tuple(serving(theirs))), of_authorities(serving(ours)), 0.0)
+    if away:
+        view.make_up(now)
+    known = {one.issuing_point: one for one in serving(later)} | view.elsewhere(now)
+    assert [one for _, one in sorted(known.items()) if one is not None] == serving(theirs)
+
+
 def test_lag_names_what_the_other_one_has():
     """A lag has the epoch that the other one answers from, nothing where it has none."""
     view = PeerView()

@@ -114,6 +114,18 @@ def test_still_newer_crls_do_not_start_the_bound_anew():
     assert site.peers.behind == {POINT.authority_id}
 
 
+def test_member_that_is_away_is_not_taken_to_have_what_came_here_since():
+    """What it answers from is what it told last, where this member has another CRL by now."""
+    site = Set(OTHER)
+    site.look()
+    assert site.peers.elsewhere(OTHER.id) == {}
+    del site.answers[OTHER.id]
+    site.ours = [epoch(2)]
+    site.look(5)
+    assert site.peers.elsewhere(OTHER.id) == {POINT: epoch(1)}
+    assert site.peers.elsewhere("nobody:1") == {}
+
+
 def test_what_is_told_once_counts_though_the_look_fails():
     """A member tells what changed only once: that another one costs the look takes nothing of it away."""
     site = Set(OTHER, THIRD)

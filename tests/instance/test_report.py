@@ -61,8 +61,8 @@ def test_report_written_is_read_back(tmp_path):
 def test_member_answers_from_our_crls_where_it_does_not_differ():
     """The numbers of a member's CRLs are ours but where they differ; of one that was never seen none is known."""
     points = [ServedPoint(each, "complete", "CA", 7, 7, 1, 2, 3, 4, 5) for each in ("ab", "cd", "ef")]
-    lags, crls = (("ab", "complete", -70), ("cd", "complete", 5)), (("ab", "complete", 8),)
-    member = MemberReport("o2:8443", "clone", True, 1000, lags=lags, crls=crls)
+    crls, lacking = (("ab", "complete", 8),), (("cd", "complete"),)
+    member = MemberReport("o2:8443", "clone", True, 1000, crls=crls, lacking=lacking)
     assert member.crl_numbers(points) == {("ab", "complete"): 8, ("ef", "complete"): points[2].crl_number}
     assert dataclasses.replace(member, seen_at=None).crl_numbers(points) == {}
 

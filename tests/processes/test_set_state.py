@@ -39,7 +39,7 @@ class Seen:
 
     def __init__(self) -> None:
         points = tuple(ServedPoint(name, "complete", name.upper(), 1, 1, 1, None, 1, 0, 0) for name in ("a", "b"))
-        self.peers = SimpleNamespace(states=(), behind=frozenset())
+        self.peers = SimpleNamespace(states=(), behind=frozenset(), elsewhere=lambda _: {})
         self.upkeep = SimpleNamespace(errors={})
         self.watch = SimpleNamespace(error="", published=Published(1, points))
         self.replication = SimpleNamespace(report=None)

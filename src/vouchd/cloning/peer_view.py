@@ -43,7 +43,7 @@ class Apart(NamedTuple):
 
 
 class PeerView:
-    """Of one other member; one thread at a time."""
+    """Of one other member; one thread at a time but for `elsewhere`."""
 
     def __init__(self) -> None:
         self.version = ""  # of what it told last; empty: it has told nothing
@@ -60,15 +60,28 @@ class PeerView:
             self._theirs = present
         else:
             changed = set(answer.concerned)
-            for each in changed:
-                self._theirs.pop(each, None)
             self._theirs |= present
+            for each in changed - present.keys():
+                self._theirs.pop(each, None)
         self._compare(changed, ours, now)
         self.version = answer.version
 
     def make_up(self, ours: Epochs) -> None:
         """It cannot be asked now. What it said last still counts, but where this member has come as far since."""
         self.apart = {point: one for point, one in self.apart.items() if not _is_made_up(one, ours)}
+
+    def elsewhere(self, ours: Epochs) -> dict[IssuingPointId, Epoch | None]:
+        """What it answers from, as it told last, where that is not what this member has now; None: it has none.
+
+        Any thread may ask.
+        """
+        since = differing(self._ours, ours)  # first: what is compared meanwhile is in both
+        different: dict[IssuingPointId, Epoch | None] = {point: one.theirs for point, one in self.apart.items()}
+        for each in since:
+            theirs, own = (_by_point(epochs.get(each, ())) for epochs in (self._theirs, ours))
+            points = theirs.keys() | own.keys()
+            different |= {point: theirs.get(point) for point in points if theirs.get(point) != own.get(point)}
+        return different
 
     def lags(self, now: float) -> tuple[Lag, ...]:
         """Of the issuing points in which both are apart, in their order."""
@@ -86,8 +99,8 @@ class PeerView:
     def _compare(self, changed: Iterable[str], ours: Epochs, now: float) -> None:
         """Go through the CAs of which something changed on either side."""
         ids = {*changed, *differing(self._ours, ours)}
-        self._ours = ours
         if not ids:
+            self._ours = ours
             return
         apart = {point: one for point, one in self.apart.items() if point.authority_id not in ids}
         for each in ids:
@@ -99,7 +112,7 @@ class PeerView:
                 former = self.apart.get(point)
                 same = former is not None and former.ahead is one.ahead
                 apart[point] = one._replace(since=former.since) if former is not None and same else one
-        self.apart = apart
+        self.apart, self._ours = apart, ours
 
 
 def _is_made_up(one: Apart, ours: Epochs) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from vouchd.cloning.appointment import administrators, believed
 from vouchd.cloning.client import PeerClient, PeerEpochs
 from vouchd.cloning.peer_view import Lag, PeerView
 from vouchd.cloning.watermark import Epochs, Watermark
-from vouchd.core.facts import Epoch, Member, User
+from vouchd.core.facts import Epoch, IssuingPointId, Member, User
 from vouchd.core.ports import Clock
 from vouchd.core.signer_facts import KeyringWord
 from vouchd.errors import NotFound, VouchdError
@@ -94,6 +94,11 @@ class Peers:
     def known(self, member_id: str) -> Member | None:
         """The member of that id as it was read last."""
         return next((member for member in self._known if member.id == member_id), None)
+
+    def elsewhere(self, member_id: str) -> Mapping[IssuingPointId, Epoch | None]:
+        """What that member answers from, as it told last, where that is not what is served here now; None: nothing."""
+        view = self._views.get(member_id)
+        return view.elsewhere(self._epochs()) if view is not None else {}
 
     def look(self) -> bool:
         """Ask every other member; whether one came or went, or CAs became behind or are no longer.

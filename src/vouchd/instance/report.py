@@ -103,8 +103,10 @@ class MemberReport:
     """Another member of the set as it was seen last (POSIX seconds, None: never).
 
     `lags` are of the issuing points where it differs from this instance, (authority id, scope id, seconds): for how
-    long it has had an older CRL, or a newer one (negative); `crls` are the numbers of those that it answers from there,
-    (authority id, scope id, CRL number). `skew_seconds`: its clock before ours. `error` tells why it is not reachable.
+    long it has had an older CRL, or a newer one (negative); `crls` are the numbers of those that it answers from, as it
+    told last, where they are others than those of this instance now, (authority id, scope id, CRL number); `lacking`
+    are the points, (authority id, scope id), for which it has none. `skew_seconds`: its clock before ours. `error`
+    tells why it is not reachable.
     """
 
     id: str
@@ -115,13 +117,14 @@ class MemberReport:
     lags: tuple[tuple[str, str, int], ...] = ()
     error: str = ""
     crls: tuple[tuple[str, str, int | None], ...] = ()
+    lacking: tuple[tuple[str, str], ...] = ()
 
     def crl_numbers(self, points: Iterable[ServedPoint]) -> dict[tuple[str, str], int | None]:
         """The numbers of the CRLs that it answers from, by ids of authority and scope, where we have these `points`."""
         if self.seen_at is None:
             return {}
         numbers = {(point.authority_id, point.scope_id): point.crl_number for point in points}
-        for authority, scope, _ in self.lags:
+        for authority, scope in self.lacking:
             numbers.pop((authority, scope), None)
         return numbers | {(authority, scope): number for authority, scope, number in self.crls}
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from vouchd.cloning.peer_view import Lag
 from vouchd.cloning.peers import Peers, PeerState
 from vouchd.cloning.replication_watch import ReplicationWatch
 from vouchd.cloning.verdicts import Verification
+from vouchd.core.facts import Epoch, IssuingPointId
 from vouchd.instance.report import MemberReport, ReplicationReport
 from vouchd.processes.store_watch import StoreWatch
 from vouchd.processes.upkeep import Upkeeping
@@ -35,7 +35,8 @@ class OtherMembers:
 
     def reports(self) -> tuple[MemberReport, ...]:
         """Each of them, ordered as the registry has them."""
-        return tuple(_report(state) for state in self._peers.states) if self._peers else ()
+        peers = self._peers
+        return tuple(_report(state, peers.elsewhere(state.member.id)) for state in peers.states) if peers else ()
 
     def replication(self) -> ReplicationReport | None:
         """How the directory servers replicate, None where there are none or this is not known."""
@@ -53,18 +54,20 @@ class OtherMembers:
         return tuple(sorted(self._upkeep.errors.items()))
 
 
-def _report(state: PeerState) -> MemberReport:
+def _report(state: PeerState, elsewhere: Mapping[IssuingPointId, Epoch | None]) -> MemberReport:
+    points = sorted(elsewhere.items(), key=lambda each: each[0])
     return MemberReport(
         id=state.member.id,
         role="clone" if state.member.clone else "master",
         reachable=state.reachable,
         seen_at=state.seen_at,
         skew_seconds=state.skew_seconds,
-        lags=tuple((*_place(lag), lag.seconds) for lag in state.lags),
+        lags=tuple((*_place(lag.point), lag.seconds) for lag in state.lags),
         error=state.error,
-        crls=tuple((*_place(lag), lag.theirs.newest.crl_number) for lag in state.lags if lag.theirs is not None),
+        crls=tuple((*_place(point), one.newest.crl_number) for point, one in points if one is not None),
+        lacking=tuple(_place(point) for point, one in points if one is None),
     )
 
 
-def _place(lag: Lag) -> tuple[str, str]:
-    return lag.point.authority_id, lag.point.scope_id
+def _place(point: IssuingPointId) -> tuple[str, str]:
+    return point.authority_id, point.scope_id
