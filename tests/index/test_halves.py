@@ -10,7 +10,7 @@ import pytest
 from tests.pkix.crls import INDIRECT, certificate_issuer, crl, entry, invalidity, reason
 
 from vouchd import files
-from vouchd.errors import CRLRejected
+from vouchd.errors import CRLRejected, StoreUnavailable
 from vouchd.files import Spool, spool_file
 from vouchd.index import halves, sorting, writing
 from vouchd.index.format import intact
@@ -182,6 +182,23 @@ def test_no_room_for_two_leaves_it_to_one(tmp_path, monkeypatch):
     monkeypatch.setattr(sorting.Sorter, "new_file", one_of_each)
     der = crl(*USUAL)
     assert written(tmp_path / "x.idx", spooled(der)) == written(tmp_path / "x.idx", der)
+
+
+def test_index_that_finds_no_room_beside_two_is_written_by_one(tmp_path, monkeypatch):
+    """What two sort takes half as much room again; where there is none left for the index, one does it, or tells."""
+    room = [False, True]
+    write_sections = writing.write_sections
+
+    def where_there_is_room(path, shape, blobs):
+        if not room or not room.pop(0):
+            raise StoreUnavailable("no space left")
+        return write_sections(path, shape, blobs)
+
+    monkeypatch.setattr(writing, "write_sections", where_there_is_room)
+    der = crl(*USUAL)
+    assert write_crl_index(tmp_path / "x.idx", spooled(der), read_header(der)) == len(USUAL)
+    with pytest.raises(StoreUnavailable):
+        write_crl_index(tmp_path / "x.idx", spooled(der), read_header(der))
 
 
 def test_crl_is_parted_only_where_that_is_right_and_helps(monkeypatch):

@@ -51,6 +51,10 @@ def write_crl_index(path: Path, crl: Buffer, header: CRLHeader, certificate_issu
             if place is None:
                 raise _unavailable(path, error) from error
             place = None  # two take more room and more descriptors than one
+        except StoreUnavailable:  # likewise, of the index file
+            if place is None:
+                raise
+            place = None
 
 
 def write_overlaid(path: Path, layout: RecordLayout, base: Iterator[bytes], changes: Iterator[bytes]) -> int:
