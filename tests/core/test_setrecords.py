@@ -100,3 +100,8 @@ def test_checked_member_refuses_what_is_no_record(record):
 def test_replication_password_is_in_no_representation():
     """What is logged by mistake does not hold it."""
     assert "password" not in repr(Joined(CLONE, INFO, "password")).replace("replication_password", "")
+
+
+def test_info_has_what_members_of_earlier_versions_do_not_read_it_without():
+    """A master that is upgraded last goes on asking its clones for what they have of the set."""
+    assert info_record(INFO)["authorities"] == []

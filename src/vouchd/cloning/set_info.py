@@ -50,6 +50,7 @@ def info_record(info: SetInfo) -> dict[str, Any]:
         "refresh_seconds": info.refresh_seconds,
         "told_by": member_record(info.told_by),
         "members": [member_record(member) for member in info.members],
+        "authorities": [],  # members of earlier versions read no record without it
         "certificates": {name: base64.b64encode(der).decode() for name, der in info.certificates.items()},
         "values": dict(info.values),
         "chains": {name: [base64.b64encode(der).decode() for der in chain] for name, chain in info.chains.items()},
