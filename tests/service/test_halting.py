@@ -33,3 +33,14 @@ def test_halted_responder_goes_on_from_the_newest_state():
     assert answering.answer(request, NOW).status is OCSPResponseStatus.TRY_LATER
     answering.halt(False)
     assert answering.answer(request, NOW).status is OCSPResponseStatus.SUCCESSFUL
+
+
+def test_same_verdict_once_more_ends_nothing():
+    """A manager that was restarted says again how it stands: what was answered before is current still."""
+    ca = CA.create()
+    answering = responder(state(serving(ca, point(ca))), signer(ca.issue_signer()))
+    answer = answering.answer(request_for(ca, 0x1234), NOW)
+    answering.halt(False)
+    assert answer.terms.basis.current
+    answering.halt(True)
+    assert not answer.terms.basis.current

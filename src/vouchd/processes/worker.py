@@ -145,6 +145,7 @@ class _Worker:
         self._withhold = withhold
         self._withheld: dict[str, frozenset[str]] = {}  # by cause
         self._halt = halt
+        self._is_halted = False
         self._damaged = damaged
         self._reported: frozenset[str] = frozenset()
         self._server = server
@@ -205,8 +206,10 @@ class _Worker:
             case {"metrics": int(question)}:
                 channel.send({"metrics": question, "snapshot": self._server.snapshot()})
             case {"halt": bool(halted)}:
-                self._halt(halted)
-                self._server.forget()
+                if halted is not self._is_halted:
+                    self._is_halted = halted
+                    self._halt(halted)
+                    self._server.forget()
                 channel.send({"halted": halted})
             case {"withhold": list(ids), "cause": str(cause)}:
                 self._keep_silent(self._withheld.get(cause, frozenset()) | frozenset(ids), cause)
