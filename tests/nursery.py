@@ -34,9 +34,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 MAIN = "import sys\nfrom vouchd.cli.main import main\nsys.exit(main())\n"
-PROGRAM = [sys.executable, "-m", "vouchd.cli.main"]
+PROGRAM = [sys.executable, "-P", "-m", "vouchd.cli.main"]
 AGAIN, STUB_AGAIN = "again", "stub-again"
-_WORKER = [sys.executable, "-m", "vouchd.cli.worker"]
+_WORKER = [sys.executable, "-P", "-m", "vouchd.cli.worker"]
 _WORKER_MAIN = "import sys\nfrom vouchd.cli.worker import main\nsys.exit(main(sys.argv[1:]))\n"
 # The instance without a store of tests/processes, whose workers are the same program.
 STUB = [sys.executable, str(Path(__file__).parent / "processes" / "stub_instance.py")]

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from vouchd.hardening import PROGRAM
+
 SOURCE = Path(__file__).parents[1] / "src" / "vouchd"
 
 # From the outside to the inside; rooms on one step never import each other.
@@ -558,3 +560,10 @@ def test_commands_and_workers_start_without_what_only_the_manager_needs(module):
     if module != "worker":
         unwanted |= {"asyncio", "uvloop", "httptools"}
     assert not unwanted & set(done.stdout.split())
+
+
+def test_our_own_programs_are_started_by_one_list():
+    """No other place has a module run: where `-P` is forgotten, Python takes modules from the working directory."""
+    places = [path for path in modules() if re.search(r"""["']-m["'], *["']vouchd""", path.read_text(encoding="utf-8"))]
+    assert not places
+    assert PROGRAM[1:] == ("-P", "-m")

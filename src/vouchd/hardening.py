@@ -21,8 +21,12 @@ import threading
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from vouchd.errors import LifecycleError
+
+# How our own programs are started by others of them: no module comes from the folder in which a command is given.
+PROGRAM: Final = (sys.executable, "-P", "-m")
 
 _SET_DEATH_SIGNAL, _SET_DUMPABLE, _SET_NO_NEW_PRIVILEGES = 1, 4, 38  # of prctl(2)
 

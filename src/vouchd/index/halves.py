@@ -29,6 +29,7 @@ from typing import IO, Final, Self
 
 from vouchd.errors import CRLRejected
 from vouchd.files import inherited_file, spool_file
+from vouchd.hardening import PROGRAM
 from vouchd.index.precedence import record_sorter
 from vouchd.index.sorting import RUN_RECORDS, Sorter, write_run
 from vouchd.pkix import der
@@ -39,7 +40,7 @@ from vouchd.pkix.packed import RecordLayout
 
 LARGE_BYTES = 16 << 20  # another process takes as long to start as some ten thousand entries to read
 # Not with what lies in the folder that a command is given in, which may be anybody's.
-_PROGRAM: Final = (sys.executable, "-P", "-m", "vouchd.index.halves")
+_PROGRAM: Final = (*PROGRAM, "vouchd.index.halves")
 _ENTRY: Final = re.compile(rb"\x30[\x12-\x7f]\x02")
 _LOOKED_AT_BYTES, _IN_A_ROW = 1 << 13, 32
 _BLOB_RECORDS = 1 << 15

@@ -9,7 +9,6 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from typing import TypeVar
 from vouchd.core.facts import Epoch
 from vouchd.errors import LifecycleError, NotFound, RestartRefused
 from vouchd.files import read_head, read_tail
+from vouchd.hardening import PROGRAM
 from vouchd.instance.pidfile import running_pid
 from vouchd.instance.report import InstanceReport, read_report
 from vouchd.service.pulling import SourceState
@@ -358,4 +358,4 @@ def _work(pid: int) -> float:
 
 def manager_command(layout: Layout) -> list[str]:
     """The command that runs the instance in the foreground."""
-    return [sys.executable, "-m", "vouchd.cli.main", "run", "--instance", str(layout.root)]
+    return [*PROGRAM, "vouchd.cli.main", "run", "--instance", str(layout.root)]

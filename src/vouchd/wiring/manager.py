@@ -33,7 +33,7 @@ from vouchd.core.ports import CA_KIND, Clock
 from vouchd.ee.client_groups import ClientGroups
 from vouchd.ee.in_process import InProcessAnswers
 from vouchd.errors import LifecycleError, SigningError, StoreConflict, StoreError, StoreUnavailable
-from vouchd.hardening import harden
+from vouchd.hardening import PROGRAM, harden
 from vouchd.instance.backups import read_backup_record
 from vouchd.instance.certificates.host_tokens import HostTokens
 from vouchd.instance.certificates.in_use import RENEWED
@@ -416,7 +416,6 @@ def _manager_settings(layout: Layout, settings: Settings) -> ManagerSettings:
         return _addresses(_rehearsed(layout))
 
     ee, health = _addresses(settings)
-    python = [sys.executable, "-m"]
     return ManagerSettings(
         ee=ee,
         health=health,
@@ -425,8 +424,8 @@ def _manager_settings(layout: Layout, settings: Settings) -> ManagerSettings:
         serving_file=layout.serving,
         fetch_requests=lambda: take_fetch_requests(layout),
         log_file=layout.log,
-        worker_command=[*python, "vouchd.cli.worker", str(layout.root)],
-        restart_command=[*python, "vouchd.cli.main", "run", "--instance", str(layout.root)],
+        worker_command=[*PROGRAM, "vouchd.cli.worker", str(layout.root)],
+        restart_command=[*PROGRAM, "vouchd.cli.main", "run", "--instance", str(layout.root)],
         reread=reread,
         refresh_seconds=settings.refresh_seconds,
         selftests=SelfTestFile(layout.selftests).latest,

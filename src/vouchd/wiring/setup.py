@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import select
 import signal
-import sys
 from collections.abc import Callable
 
 from vouchd.errors import LifecycleError
-from vouchd.hardening import harden
+from vouchd.hardening import PROGRAM, harden
 from vouchd.instance import lifecycle
 from vouchd.instance.unconfigured import is_under_way, make_unconfigured, setting_up
 from vouchd.processes.supervisor import Supervisor
@@ -71,7 +70,7 @@ def serve_wizard(layout: Layout, warn: Say) -> bool:
 
 def wizard_command(layout: Layout) -> list[str]:
     """The command that is the wizard, in the foreground."""
-    return [sys.executable, "-m", "vouchd.cli.main", "setup", "--instance", str(layout.root)]
+    return [*PROGRAM, "vouchd.cli.main", "setup", "--instance", str(layout.root)]
 
 
 def start_wizard(layout: Layout) -> OpenWizard:

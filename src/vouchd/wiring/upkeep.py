@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,6 +22,7 @@ from vouchd.cloning.rotation import Rotation
 from vouchd.cloning.verifying import Verifying
 from vouchd.core.facts import Member
 from vouchd.core.ports import ApprovalStore, Clock, Store
+from vouchd.hardening import PROGRAM
 from vouchd.instance.backups import read_backup_record, write_backup_record
 from vouchd.instance.locking import ingest_lock
 from vouchd.instance.report import WaitingApproval
@@ -117,7 +117,7 @@ def own_backups(layout: Layout, settings: Settings, clock: Clock) -> tuple[Upkee
     """
     if not settings.backup.interval_seconds:
         return ()
-    command = [sys.executable, "-m", "vouchd.cli.main", "backup", "--all", "--instance", str(layout.root)]
+    command = [*PROGRAM, "vouchd.cli.main", "backup", "--all", "--instance", str(layout.root)]
     foreign = ("NOTIFY_", "WATCHDOG_", "LISTEN_", "VOUCHD_")  # meant for this process
 
     def look() -> bool:

@@ -10,7 +10,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -18,11 +17,12 @@ from contextlib import suppress
 from typing import Any
 
 from vouchd.errors import TokenUnavailable
+from vouchd.hardening import PROGRAM
 from vouchd.signing.token.launcher import MAX_MESSAGE
 from vouchd.signing.token.messages import Kind, error_of, joined, pack, parted, unpack
 from vouchd.signing.token.reference import TokenPlace
 
-_PROGRAM = (sys.executable, "-m", "vouchd.signing.token.launcher")
+_PROGRAM = (*PROGRAM, "vouchd.signing.token.launcher")
 
 
 class Launcher:
