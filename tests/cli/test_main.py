@@ -17,6 +17,7 @@ from vouchd.cli import main as command
 from vouchd.cli import output
 from vouchd.cli.main import command_line, main
 from vouchd.cli.reference import commands, reference
+from vouchd.hardening import PROGRAM
 from vouchd.instance.lifecycle import manager_command
 from vouchd.settings.layout import Layout
 from vouchd.wiring import services as wiring
@@ -44,7 +45,7 @@ def test_version_and_help_load_no_verb(word):
 def test_instance_that_starts_reads_no_options(tmp_path):
     """The words by which it starts and restarts itself load nothing that would only lie in its memory, and fail alike."""
     command = manager_command(Layout(tmp_path / "nowhere"))
-    listed = f"import sys; from vouchd.cli.main import main; print(main({command[3:]}), 'pydantic' in sys.modules)"
+    listed = f"import sys; from vouchd.cli.main import main; print(main({command[len(PROGRAM) + 1 :]}), 'pydantic' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", listed], capture_output=True, text=True, check=True)
     other = subprocess.run([*command, "--"], capture_output=True, text=True, check=False)
     assert done.stdout.split() == [str(other.returncode), "False"]

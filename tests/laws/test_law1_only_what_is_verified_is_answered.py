@@ -36,6 +36,7 @@ from vouchd.instance.selftests.shares import Outcome, Share
 from vouchd.pkix.crl import read_header
 from vouchd.processes.publication import ManifestPublication
 from vouchd.processes.store_watch import Published
+from vouchd.service import crl_proof
 from vouchd.service.admitting import Admitting
 from vouchd.service.authorities import Authorities
 from vouchd.service.crl_proof import Outcomes
@@ -277,6 +278,12 @@ def restart_with_many(member: Member, planted: Planted) -> None:
     """Likewise, and so many are new that another process judges them."""
     member.outcomes = by_another_process
     restart_and_commit(member, planted)
+
+
+@pytest.fixture(autouse=True)
+def few_are_many(monkeypatch):
+    """So many as a test plants."""
+    monkeypatch.setattr(crl_proof, "LEAST", 1)
 
 
 def by_another_process(checks: Mapping[str, Callable[[], str]]) -> dict[str, Outcome]:

@@ -198,6 +198,13 @@ def test_crl_is_verified_once_and_anew_when_a_key_of_its_ca_goes(look):
         assert look.tracing.steps == [step] * verifications
 
 
+@pytest.fixture
+def few_are_many(monkeypatch):
+    """As many as a test has are shared among processes."""
+    monkeypatch.setattr(crl_proof, "LEAST", 1)
+
+
+@pytest.mark.usefixtures("few_are_many")
 def test_what_another_process_verified_is_not_judged_again_and_all_else_is(look, ca):
     """A key that it names is its proof; what it refuses, or says nothing good of, is judged here, and so refused here."""
     world, (epoch,) = look.world, look.world.store.epochs()
@@ -223,6 +230,15 @@ def test_what_another_process_verified_is_not_judged_again_and_all_else_is(look,
     assert (altered.admit().refusals, keys) == ((refusal,), [])
 
 
+def test_few_crls_are_judged_here_and_followed_on_their_way(look):
+    """Another process does not pay for them, and what one does there stands in no trace."""
+    look.admitting.outcomes = lambda checks: seen.append(len(checks)) or {}
+    seen: list[int] = []
+    assert look.admit().epochs
+    assert (seen, len(look.tracing.steps)) == ([], 1)
+
+
+@pytest.mark.usefixtures("few_are_many")
 def test_crl_that_is_large_is_left_to_this_process(look, monkeypatch):
     """It is judged by itself, so that no two of them are in memory together."""
     look.admitting.outcomes = lambda checks: seen.append(len(checks)) or {}
@@ -232,6 +248,7 @@ def test_crl_that_is_large_is_left_to_this_process(look, monkeypatch):
     assert (seen, len(look.tracing.steps)) == ([], 1)
 
 
+@pytest.mark.usefixtures("few_are_many")
 def test_documents_are_read_a_lot_at_a_time(world, ca, monkeypatch):
     """With the second of three small ones the lot is full."""
     for number in range(3):

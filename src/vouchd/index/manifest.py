@@ -13,8 +13,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-import msgspec
-
 from vouchd.core import records
 from vouchd.core.facts import Authority, AuthorityFacts, Epoch, IssuingPointId, by_authority, in_order
 from vouchd.core.status import ServingState
@@ -263,22 +261,15 @@ def _whole(facts: Facts) -> bytes:
     return records.to_json(whole).encode()
 
 
-class _Whole(msgspec.Struct):
-    """A whole, its records as they stand in it."""
-
-    authorities: list[msgspec.Raw]
-    epochs: list[msgspec.Raw]
-    behind: frozenset[str] = frozenset()
-
-
-_WHOLES = msgspec.json.Decoder(_Whole)
-
-
 def _read_whole(path: Path, text: bytes, known: Facts = _NO_FACTS) -> dict[str, AuthorityFacts]:
     """The facts of a whole; one that is `known`, as from the store at a start, is not there a second time.
 
     Each record becomes its fact at once, as those of ten thousand CAs take many times more. Raises: IndexFileError.
     """
+    import msgspec  # noqa: PLC0415  commands that read no manifest start without it
+
+    raw, ids = list[msgspec.Raw], frozenset[str]  # records as they stand in it
+    form = msgspec.defstruct("Whole", [("authorities", raw), ("epochs", raw), ("behind", ids, frozenset())])
     epochs = {epoch.issuing_point: epoch for one in known.values() for epoch in one.epochs}
 
     def authority(text: msgspec.Raw) -> Authority:
@@ -292,7 +283,7 @@ def _read_whole(path: Path, text: bytes, known: Facts = _NO_FACTS) -> dict[str, 
         return same if same == read and same is not None else read
 
     try:
-        whole = _WHOLES.decode(text)
+        whole: Any = msgspec.json.decode(text, type=form)
         return by_authority(map(authority, whole.authorities), map(epoch, whole.epochs), whole.behind)
     except (msgspec.DecodeError, StoreError, CRLError, ValueError) as error:
         raise IndexFileError(f"{path}: damaged: {type(error).__name__}: {error}", hint=HINT) from error

@@ -169,7 +169,7 @@ class Admitting:
 
     def _admit(self, stored: Mapping[str, AuthorityFacts], documents: Documents, removed: Collection[str]) -> Admitted:
         self._record_keys(stored)
-        for crl, proof in proofs_by_many(self._unproved(stored), documents, self._clock.now(), self.outcomes):
+        for crl, proof in proofs_by_many(tuple(self._unproved(stored)), documents, self._clock.now(), self.outcomes):
             self._proofs.setdefault(crl.authority.id, {})[crl.epoch.issuing_point, crl.record] = proof
         admitted: dict[IssuingPointId, Epoch] = {}
         refusals: list[Refusal] = []

@@ -14,7 +14,7 @@ says why it is refused as where there is one process.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import NamedTuple, Protocol
@@ -30,6 +30,7 @@ from vouchd.pkix.der import Buffer
 from vouchd.pkix.packed import WIDEST
 from vouchd.service.arrivals import recipients
 
+LEAST = 100  # CRLs for which it pays: fewer are judged one by one, and each is followed on its way (service/tracing)
 _SMALL_OCTETS = 64 << 10  # a larger CRL is judged by itself: of those there are few
 _LOT_OCTETS = 16 << 20  # of documents that are in memory together
 
@@ -131,13 +132,13 @@ def _require_counted(record: CRLRecord, crl: Buffer, header: CRLHeader, certific
 
 
 def proofs_by_many(
-    crls: Iterable[StoredCRL], documents: Documents, at: int, outcomes: Outcomes | None
+    crls: Sequence[StoredCRL], documents: Documents, at: int, outcomes: Outcomes | None
 ) -> Iterator[tuple[StoredCRL, Proof]]:
     """The small ones of these CRLs that are what the store says of them at POSIX second `at`, each with its proof.
 
-    None without `outcomes`. Raises: what a bug in a judgement does.
+    None without `outcomes`, and of fewer than `LEAST`. Raises: what a bug in a judgement does.
     """
-    if outcomes is not None:
+    if outcomes is not None and len(crls) >= LEAST:
         for lot in _lots(crls, documents):
             checks = {f"{number}": partial(_verified_key, *one, documents, at) for number, one in enumerate(lot)}
             for (crl, _), key in zip(lot, outcomes(checks).values(), strict=True):
