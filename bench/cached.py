@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from tests.ports import free_port
@@ -34,6 +34,8 @@ from vouchd.pkix.scope import Scope
 from vouchd.service.answering import Responder
 from vouchd.settings.tcp_ports import EEPort
 from vouchd.signing.software import SoftwareSigner
+
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 CONNECTIONS = (1, 16, 128)
 KEPT = 20_000
@@ -88,16 +90,17 @@ class NoEntries:
 class Worker:
     """The responder of a worker with many CAs in memory, each with a CRL that lists nothing; the first one is asked."""
 
-    def __init__(self, cas: int) -> None:
+    def __init__(self, cas: int, key: PrivateKey | None = None) -> None:
+        """They have one `key`, which signs as well; without it that is of P-256."""
         self.now = int(time.time())
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         self.certificates = [self._certificate(key, number) for number in range(cas)]
         self.serving = [self._serving(certificate) for certificate in self.certificates]
         self.signer = SoftwareSigner("signer", key, self.certificates[0].public_bytes(Encoding.DER))
         self.version = 1
         self.responder = Responder(self.state(), {"signer": self.signer}, "signer", ResponsePolicy())
 
-    def _certificate(self, key: ec.EllipticCurvePrivateKey, number: int) -> x509.Certificate:
+    def _certificate(self, key: PrivateKey, number: int) -> x509.Certificate:
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"CA {number}")])
         begin = dt.datetime.fromtimestamp(self.now, dt.UTC) - dt.timedelta(days=1)
         builder = x509.CertificateBuilder(name, name, key.public_key(), number + 1, begin, begin + dt.timedelta(days=9))

@@ -27,7 +27,7 @@ from bench.arrivals import Arrivals, arriving, next_crls
 from bench.figures import Figure
 from bench.instance import timed_vouchd
 from bench.many_cas import THOUSAND, ManyCAs, many_cas
-from bench.processes import FIRST, SECOND, cpu_seconds, going_first, keep_to, order
+from bench.processes import FIRST, SECOND, Apart, cpu_seconds, going_first, order
 from bench.signing import request, wrk
 from vouchd.instance import lifecycle
 
@@ -89,25 +89,18 @@ def _measured(made: ManyCAs, seconds: int, rounds: int) -> tuple[list[Round], li
     if report is None:
         raise SystemExit("the instance does not run")
     manager, worker, port = report.pid, report.workers[0].pid, report.ee[1]
-    ours, crls = os.sched_getaffinity(0), next_crls(made)
-    own, others = shares(sorted(ours))
-    keep_to(worker, own)
-    keep_to(manager, others)
+    crls = next_crls(made)
     order(manager, SECOND)
     quiet, busy, costs = list[Round](), list[Round](), list[Cost]()
-    with tempfile.TemporaryDirectory() as folder, going_first(manager):
+    with tempfile.TemporaryDirectory() as folder, going_first(manager), Apart(worker, manager):
         script = cached_answers(Path(folder), made.cas[-1])
-        os.sched_setaffinity(0, others)  # and so what is started from here: wrk, and what pushes
-        try:
-            _round(port, worker, script, 1)  # into the cache
-            for _ in range(rounds):
-                quiet.append(_round(port, worker, script, seconds))
-                before = cpu_seconds(manager)
-                with arriving(made, crls, 2 * seconds * CRLS_A_SECOND, CRLS_A_SECOND) as arrivals:
-                    busy.append(_round(port, worker, script, seconds))
-                costs.append(_cost(arrivals, cpu_seconds(manager) - before))
-        finally:
-            os.sched_setaffinity(0, ours)
+        _round(port, worker, script, 1)  # into the cache
+        for _ in range(rounds):
+            quiet.append(_round(port, worker, script, seconds))
+            before = cpu_seconds(manager)
+            with arriving(made, crls, 2 * seconds * CRLS_A_SECOND, CRLS_A_SECOND) as arrivals:
+                busy.append(_round(port, worker, script, seconds))
+            costs.append(_cost(arrivals, cpu_seconds(manager) - before))
     return quiet, busy, costs
 
 
@@ -121,11 +114,6 @@ def _round(port: int, worker: int, script: Path, seconds: int) -> Round:
     first = ("nice", "-n", f"{FIRST}") if os.geteuid() == 0 else ()
     load = wrk(port, script, seconds, CONNECTIONS, inside=first)
     return Round(load.rate, load.latency_ms[99], (cpu_seconds(worker) - before) / load.requests * 1e6)
-
-
-def shares(processors: Sequence[int]) -> tuple[set[int], set[int]]:
-    """The processor of the worker, and those of all others; the same one where there is no more."""
-    return {processors[0]}, set(processors[1:] or processors)
 
 
 def cached_answers(folder: Path, ca: x509.Certificate) -> Path:

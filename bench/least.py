@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -22,7 +23,7 @@ import uvloop
 
 from bench.cached import Worker
 from bench.figures import Figure
-from bench.signing import ALGORITHM, CONNECTIONS, CRL_ENTRIES, HEAD, NONCE, ROWS, SERIAL, Row, request
+from bench.signing import ALGORITHM, CONNECTIONS, CRL_ENTRIES, HEAD, NONCE, ROWS, SERIAL, Row, new_key, request
 from vouchd.core.status import ServingState
 from vouchd.ee.port_state import PortState
 from vouchd.ee.server import EEServer
@@ -31,31 +32,37 @@ from vouchd.index.octets import AnsweringOctets
 from vouchd.index.writing import write_index
 from vouchd.pkix.reasons import RevocationEntry
 from vouchd.settings.tcp_ports import EEPort
-from vouchd.signing.software import SoftwareSigner
 
 TURNS = 800
 ROUNDS = 3
-SIGNED_OCTETS, AROUND = 200, bytes(520)  # of a P-256 answer
+SIGNED_OCTETS, AROUND = 200, bytes(520)  # of an answer by P-256, but for its signature
 
 Serve = Callable[[socket.socket], Awaitable[object]]
 
 
 def figures() -> list[Figure]:
-    """The least as a share of what an answer takes, for each kind of answer by P-256."""
-    worker = Worker(1)
-    with tempfile.TemporaryDirectory() as folder:
-        worker.responder.replace(_with_entries(worker, Path(folder) / "entries"))
+    """The least as a share of what an answer takes, for each kind of answer."""
+    workers = {key: _worker(key) for key in ALGORITHM}
     made = []
-    for row in (row for row in ROWS if row.key == "EC" and not row.get):
+    for row in (row for row in ROWS if not row.get):
+        worker = workers[row.key]
         question = _question(worker, row)
         ours, least = [], []
         for _ in range(ROUNDS):
-            ours.append(_microseconds(lambda listener: _serve(worker, listener), row, question))
-            least.append(_microseconds(lambda listener: _serve_least(worker.signer, listener), row, question))
+            ours.append(_microseconds(partial(_serve, worker), row, question))
+            signs = partial(worker.signer.sign, algorithm=ALGORITHM[row.key])
+            least.append(_microseconds(partial(_serve_least, signs), row, question))
         detail = f"CPU {min(ours):.1f} us an answer, {min(least):.1f} us the least; {CONNECTIONS} in a turn"
         what = f"{row.what}: CPU of the least / of an answer"
         made.append(Figure(what, min(least) / min(ours), 0.0, "", detail, at_least=True))
     return made
+
+
+def _worker(key: str) -> Worker:
+    worker = Worker(1, new_key(key))
+    with tempfile.TemporaryDirectory() as folder:
+        worker.responder.replace(_with_entries(worker, Path(folder) / "entries"))
+    return worker
 
 
 def _with_entries(worker: Worker, path: Path) -> ServingState:
@@ -85,14 +92,14 @@ async def _serve(worker: Worker, listener: socket.socket) -> None:
     await EEServer(PortState(worker.responder, EEPort())).start([listener])
 
 
-async def _serve_least(signer: SoftwareSigner, listener: socket.socket) -> None:
+async def _serve_least(sign: Callable[[bytes], bytes], listener: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     waiting: list[tuple[Least, bytes]] = []
 
     def turn() -> None:
         due = waiting[:]
         waiting.clear()
-        signatures = [signer.sign(octets, ALGORITHM["EC"]) for _, octets in due]
+        signatures = [sign(octets) for _, octets in due]
         for (connection, _), signature in zip(due, signatures, strict=True):
             connection.give(signature)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -85,6 +85,45 @@ def order(pid: int, niceness: int) -> None:
     for thread in _threads(pid):
         with suppress(PermissionError, ProcessLookupError):
             os.setpriority(os.PRIO_PROCESS, thread, niceness)
+
+
+class Apart:
+    """A worker has one of our processors by itself; this program, what it starts and others of ours have the rest.
+
+    A client is elsewhere, and neither it nor a manager takes the worker's processor; where there is one alone they
+    share it. To be left again.
+    """
+
+    def __init__(self, worker: int, *others: int) -> None:
+        self._worker, self._others = worker, others
+        self._ours = os.sched_getaffinity(0)
+        self._own, self._rest = processor_shares(sorted(self._ours))
+
+    def __enter__(self) -> Self:
+        keep_to(self._worker, self._own)
+        for pid in self._others:
+            keep_to(pid, self._rest)
+        os.sched_setaffinity(0, self._rest)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.sched_setaffinity(0, self._ours)
+
+    @contextmanager
+    def in_its_place(self) -> Iterator[None]:
+        """This program has the worker's processor, who is idle meanwhile."""
+        os.sched_setaffinity(0, self._own)
+        try:
+            yield
+        finally:
+            os.sched_setaffinity(0, self._rest)
+
+
+def processor_shares(processors: Sequence[int]) -> tuple[set[int], set[int]]:
+    """The processor of a worker, and those of all others; the same one where there is no more."""
+    return {processors[0]}, set(processors[1:] or processors)
 
 
 def _niceness_of_session(pid: int) -> int:

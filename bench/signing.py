@@ -2,7 +2,8 @@
 
 Three kinds of load, each by wrk with 16 connections: every question new (`cold`), every question new with a nonce, and
 one question with ever new nonces (`warm`). No answer can come from memory. The worker's own CPU time for an answer is
-named beside: on a machine where other things run it tells more than the rate. wrk needs a core of its own.
+named beside: on a machine where other things run it tells more than the rate. The worker has a processor by itself, the
+same on which the library signs in turn with it, and wrk has the others.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from cryptography.x509 import ocsp
 from bench.figures import Figure
 from bench.instance import instance
 from bench.make_crl import entries
-from bench.processes import cpu_seconds
+from bench.processes import Apart, cpu_seconds, going_first
 from vouchd.signing.software import SoftwareSigner
 
 CONNECTIONS = 16
@@ -186,7 +187,7 @@ def latencies(out: str) -> dict[int, float]:
 
 def library_signs(key: str, seconds: float) -> tuple[float, float]:
     """Signatures a second that the library makes in a loop, and the CPU time of one in microseconds."""
-    private = ec.generate_private_key(ec.SECP256R1()) if key == "EC" else rsa.generate_private_key(65537, 2048)
+    private = new_key(key)
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "signs")])
     now = dt.datetime.now(dt.UTC)
     certificate = x509.CertificateBuilder(name, name, private.public_key(), 1, now, now).sign(private, hashes.SHA256())
@@ -198,6 +199,11 @@ def library_signs(key: str, seconds: float) -> tuple[float, float]:
             signer.sign(tbs, algorithm)
         count += 10
     return count / (time.perf_counter() - begin), (time.process_time() - cpu) / count * 1e6
+
+
+def new_key(key: str) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
+    """A key of P-256 (EC) or RSA-2048 (RSA)."""
+    return ec.generate_private_key(ec.SECP256R1()) if key == "EC" else rsa.generate_private_key(65537, 2048)
 
 
 def openssl_signs(key: str, seconds: int) -> float:
@@ -216,16 +222,20 @@ def figures(seconds: int, rounds: int) -> list[Figure]:
             running.vouchd("crl", "add", str(running.write_crl(b"".join(entries(CRL_ENTRIES, "random")))))
             report = running.report()
             port, pid = report.ee[1], report.workers[0].pid
-            for row in (row for row in ROWS if row.key == key):
-                load = Load(row, running.ca, Path(folder))
-                made.append(_measure(row, load, port, pid, speed, seconds, rounds))
+            with going_first(report.pid), Apart(pid, report.pid) as apart:
+                for row in (row for row in ROWS if row.key == key):
+                    load = Load(row, running.ca, Path(folder))
+                    made.append(_measure(row, load, port, pid, apart, speed, seconds, rounds))
     return made
 
 
-def _measure(row: Row, load: Load, port: int, pid: int, speed: float, seconds: int, rounds: int) -> Figure:
+def _measure(
+    row: Row, load: Load, port: int, pid: int, apart: Apart, speed: float, seconds: int, rounds: int
+) -> Figure:
     rates, limits, shares, latencies = [], [], [], []
     for _ in range(rounds):
-        limit, sign_us = library_signs(row.key, seconds)  # as long as the worker: the best of shorter times is better
+        with apart.in_its_place():
+            limit, sign_us = library_signs(row.key, seconds)  # as long as the worker: the best of shorter is better
         before = cpu_seconds(pid)
         under_load = wrk(port, load.script(), seconds, CONNECTIONS)
         answer_us = (cpu_seconds(pid) - before) / under_load.requests * 1e6

@@ -18,6 +18,7 @@ from bench import churn, processes, standstill
 from bench.arrivals import next_crls
 from bench.churn import Cost, Round
 from bench.many_cas import THOUSAND, ManyCAs
+from bench.processes import Apart
 from bench.standstill import Answers, Client, Queues, Wait
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwhole"
@@ -43,7 +44,21 @@ def test_next_crls_are_of_all_cas_but_the_one_that_is_asked_and_newer_each_time(
 )
 def test_worker_has_a_processor_of_its_own_where_there_are_two(processors, own, others):
     """Who shares with whom is the same in each run, so that two of them can be compared."""
-    assert churn.shares(processors) == (own, others)
+    assert processes.processor_shares(processors) == (own, others)
+
+
+def test_what_was_kept_apart_may_run_anywhere_again():
+    """This program has the processors that are not the worker's, the worker's while it stands in, and in the end all."""
+    ours = os.sched_getaffinity(0)
+    own, rest = processes.processor_shares(sorted(ours))
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        worker = pool.apply(os.getpid)
+        with Apart(worker) as apart:
+            assert (os.sched_getaffinity(worker), os.sched_getaffinity(0)) == (own, rest)
+            with apart.in_its_place():
+                assert os.sched_getaffinity(0) == own
+            assert os.sched_getaffinity(0) == rest
+    assert os.sched_getaffinity(0) == ours
 
 
 def test_rows_of_churn_are_medians_beside_those_without_crls():
