@@ -38,9 +38,10 @@ _GRACE_SECONDS = 30.0
 _TELL_SECONDS = 1.0
 _SLICE_SECONDS = 0.002
 _SWITCH_SECONDS = 0.0005
-# When the collector looks for garbage: seldom, and at all that lives almost never. A hundred thousand cached answers
-# are that many objects, none of them in a cycle, and to look at them all would hold the loop for ten milliseconds.
-_COLLECTING = (10_000, 20, 1_000)
+# When the collector looks for garbage: at few objects each time, since the loop stands still for it, and at all that
+# lives almost never. Who asks about each of ten thousand CAs leaves some hundred thousand objects behind, none of them
+# in a cycle: to look at these at once, and not three thousand at a time, holds the loop for a tenth of a second.
+_COLLECTING = (1_000, 1, 100_000)
 
 
 class Server(Protocol):
@@ -113,8 +114,8 @@ def run_worker(
         runner.run(_Worker(server, replacing, load, inheritance, halt, damaged, withhold, confined=confined).serve())
 
 
-def collect_seldom() -> None:
-    """Look for garbage seldom; before the keys and CRLs of many CAs are read, which stay."""
+def collect_little() -> None:
+    """Look for garbage among few objects at a time, and hardly ever among the keys and CRLs of many CAs, which stay."""
     gc.set_threshold(*_COLLECTING)
 
 

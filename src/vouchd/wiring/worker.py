@@ -24,7 +24,7 @@ from vouchd.instance.certificates.signers import Lost, load_signers
 from vouchd.instance.signing_sets import NamedSigners, SigningWord, read_sets
 from vouchd.pkix.memo import settle
 from vouchd.processes.logs import set_up_logs
-from vouchd.processes.worker import collect_seldom, inherited
+from vouchd.processes.worker import collect_little, inherited
 from vouchd.processes.worker import run_worker as serve_worker
 from vouchd.service.answering import Responder
 from vouchd.service.signing_epochs import SigningEpochs, SigningSet
@@ -42,7 +42,7 @@ def run_worker(layout: Layout, slot: int) -> None:
     """Be the worker process of `slot` until told to drain. Raises: VouchdError when it cannot start."""
     set_up_logs()
     raise_descriptor_limit()
-    collect_seldom()
+    collect_little()
     settle()  # a worker asks of each certificate a few times in a row: what it remembers it would remember for nothing
     harden()  # before any key is read
     inheritance = inherited()
