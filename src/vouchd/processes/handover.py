@@ -4,7 +4,8 @@ How a restart works.
 1. The settings on disk are read and their addresses tried, as the successor will; what cannot work changes nothing.
 2. The manager closes what is its own (agent connections, tasks), asks each worker for its counters, which empties the
    control channels, and blocks its signals: those that come are handed on (signals.py).
-3. It marks the descriptors below as inheritable, describes them in one environment variable and calls `exec`.
+3. It marks the descriptors below as inheritable, describes them in one environment variable and calls `exec`. The
+   counters, of each CA, go into a file in memory: what the kernel takes of one variable ends at 128 KiB.
 4. The successor takes the variable out of its environment, marks the descriptors as private again, wraps them, adopts
    the living workers, and starts workers of its own beside them on the same listening sockets.
 5. When its own workers all answer from the current manifest, it lets the adopted ones drain.
@@ -27,10 +28,11 @@ import json
 import os
 import socket
 from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from vouchd.errors import LifecycleError
+from vouchd.files import inherited_file
 
 VARIABLE = "VOUCHD_HANDOVER"
 
@@ -47,7 +49,10 @@ class HandedWorker:
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """All numbers are descriptors but where a name says otherwise; `kept` are the counters of ended workers."""
+    """All numbers are descriptors but where a name says otherwise; `kept` are the counters of ended workers.
+
+    Between the two processes they stand in the file `counters`; a predecessor of an earlier version has none.
+    """
 
     ee_host: str  # as in the settings, to see whether they changed
     ee_port: int
@@ -66,6 +71,7 @@ class Handover:
     shared: bool = False  # all EE sockets are copies of one, on whose port only a service manager may listen
     log_streams: tuple[int, ...] = ()  # of standard output and error, those that go to the log file
     signals: tuple[int, int] | None = None  # the pipe of those that are to be acted upon
+    counters: int = -1  # no file of them
 
     def descriptors(self) -> tuple[int, ...]:
         """All descriptors that have to stay open."""
@@ -79,8 +85,12 @@ def execute(handover: Handover, command: Sequence[str], environment: Mapping[str
     for descriptor in handover.descriptors():
         os.set_inheritable(descriptor, True)  # noqa: FBT003  the standard library's signature
     try:
-        described = {**environment, VARIABLE: json.dumps(asdict(handover))}
-        os.execvpe(command[0], list(command), described)  # noqa: S606  no shell is wanted
+        with inherited_file(os.memfd_create("counters", 0)) as counters:
+            counters.write(json.dumps(handover.kept).encode())
+            counters.flush()
+            handed = replace(handover, kept={}, counters=counters.fileno())
+            described = {**environment, VARIABLE: json.dumps(asdict(handed))}
+            os.execvpe(command[0], list(command), described)  # noqa: S606  no shell is wanted
     finally:
         for descriptor in handover.descriptors():
             os.set_inheritable(descriptor, False)  # noqa: FBT003
@@ -97,6 +107,10 @@ def handover_in(environment: MutableMapping[str, str]) -> Handover | None:
         values["log_streams"] = tuple(values.get("log_streams", ()))
         values["signals"] = tuple(values["signals"]) if values.get("signals") else None
         values["workers"] = tuple(HandedWorker(**_known(HandedWorker, worker)) for worker in values["workers"])
+        if values.get("counters", -1) >= 0:
+            with inherited_file(values["counters"]) as counters:
+                counters.seek(0)
+                values["kept"] = json.load(counters)
         handover = Handover(**_known(Handover, values))
         for descriptor in handover.descriptors():
             os.set_inheritable(descriptor, False)  # noqa: FBT003
