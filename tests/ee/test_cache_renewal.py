@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.ee.ee_fakes import FakeResponder, connect, make_server, post, until
 
 from vouchd.ee.cache_renewal import HOTTEST, SWEPT
+from vouchd.ee.counters import whole
 from vouchd.ee.server import EEServer
 from vouchd.service.terms import Basis
 
@@ -34,12 +35,12 @@ async def test_renewal_makes_the_most_asked_anew_and_drops_the_rest():
     await until(lambda: not server._renewal.is_due)
     hottest = set(everything[20 : HOTTEST + 20])
     assert {der for der, _ in responder.calls[calls_before:]} == hottest == set(server.state.cache.by_der)
-    snapshot = server.snapshot()
+    snapshot = whole(server.summing())
     assert snapshot["gauges"]["cache_entries"] == HOTTEST
     before = snapshot["counters"]["answers"]
     await ask(server, *hottest)
     assert len(responder.calls) == calls_before + HOTTEST, "they are given from the cache"
-    assert server.snapshot()["counters"]["answers"]["successful"] == before["successful"] + HOTTEST
+    assert whole(server.summing())["counters"]["answers"]["successful"] == before["successful"] + HOTTEST
 
 
 async def test_renewal_leaves_answers_of_other_cas_as_they_are():

@@ -26,6 +26,7 @@ from tests.ee.ee_fakes import (
     until,
 )
 
+from vouchd.ee.counters import whole
 from vouchd.ee.replies import http_date
 from vouchd.ee.states import State
 
@@ -128,7 +129,7 @@ async def test_status_is_told_in_xml_and_is_no_ocsp_request(port, path, text):
     assert answer.headers["Cache-Control"] == "no-store"
     head = await client.ask(f"HEAD {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode(), head_only=True)
     assert int(head.headers["Content-Length"]) == len(answer.body)
-    counters = port.server.snapshot()["counters"]
+    counters = whole(port.server.summing())["counters"]
     assert (sum(counters["requests"].values()), counters["errors"]) == (0, {})
     assert (await client.ask(get())).status == 200
 
@@ -143,7 +144,7 @@ async def test_who_may_ask_is_told_by_the_address(networks, status):
         assert answer.status == status
         if status == 403:
             assert answer.body == b"\x30\x03\x0a\x01\x06"
-            assert port.server.snapshot()["counters"]["errors"] == {"address": 1}
+            assert whole(port.server.summing())["counters"]["errors"] == {"address": 1}
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "TRACE", "PATCH"])
@@ -163,7 +164,7 @@ async def test_options_says_what_is_allowed(port, target):
     assert (answer.status, answer.headers["Allow"], answer.body) == (204, "GET, HEAD, OPTIONS, POST", b"")
     assert answer.headers.keys() == {"Allow", "Cache-Control", "Date"}
     assert (await client.ask(get())).status == 200
-    snapshot = port.server.snapshot()["counters"]
+    snapshot = whole(port.server.summing())["counters"]
     assert (snapshot["requests"]["OPTIONS"], snapshot["errors"]) == (1, {})
 
 
@@ -361,7 +362,7 @@ async def test_connections_beyond_the_limit_get_503_try_later():
         assert (answer.status, answer.body, answer.headers["Retry-After"]) == (503, LATER, "1")
         assert await three.at_end()
         one.writer.close()
-        await until(lambda: port.server.snapshot()["gauges"]["connections"] == 1)
+        await until(lambda: whole(port.server.summing())["gauges"]["connections"] == 1)
         assert (await port.ask(get())).status == 200
 
 
@@ -415,7 +416,7 @@ async def test_stop_under_load_answers_every_request():
                     return answers
 
         clients = [asyncio.create_task(asking()) for _ in range(8)]
-        await until(lambda: port.server.snapshot()["counters"]["cache_hits"] > 500)
+        await until(lambda: whole(port.server.summing())["counters"]["cache_hits"] > 500)
         await port.server.stop(20)
         assert all(count > 1 for count in await asyncio.gather(*clients))
 
@@ -448,7 +449,7 @@ async def test_snapshot_counts_hits_misses_and_causes(port):
     ):
         answer = await client.ask(request)
         sent += len(answer.body)
-    snapshot = port.server.snapshot()
+    snapshot = whole(port.server.summing())
     counters = snapshot["counters"]
     assert counters["requests"] == {"GET": 5, "POST": 4}
     assert counters["answers"] == {"successful": 6, "malformed_request": 1, "try_later": 1}

@@ -15,6 +15,7 @@ from tests.ee.test_connection import answers, settle
 
 from vouchd.ee.client_groups import MAX_HOPS, ClientGroups
 from vouchd.ee.counted_responder import MAX_LOSERS, OTHERS
+from vouchd.ee.counters import whole
 from vouchd.ee.signing_queue import TOGETHER, FairQueue, SigningQueue
 from vouchd.errors import SigningError
 from vouchd.service.assembling import Draft
@@ -241,7 +242,7 @@ async def test_port_full_queue_is_cut_where_most_wait_and_metrics_say_so():
     assert told_later == [False] * 5 + [True] * 7  # four found no place, and three gave way
     await settle(server)
     assert all(answers(transport) == [b"200 answer to 0nonce-other"] for _, transport in others)
-    counters = server.snapshot()["counters"]
+    counters = whole(server.summing())["counters"]
     assert counters["lost_turns"] == {server.state.groups.hashed("4:c00002"): 7}
     assert "c00002" not in str(counters)
     assert counters["errors"] == {"overloaded": 7}
@@ -387,4 +388,4 @@ async def test_port_key_that_fails_costs_its_own_answers_alone():
     server.state.answer_all([connection for connection, _ in waiters])
     replies = [answers(transport) for _, transport in waiters]
     assert replies == [[b"200 answer to 0nonce-a"], [b"200 " + INTERNAL], [b"200 answer to 0nonce-b"]]
-    assert server.snapshot()["counters"]["errors"] == {"signing": 1}
+    assert whole(server.summing())["counters"]["errors"] == {"signing": 1}

@@ -11,6 +11,7 @@ from tests.pki import CA, DAY, NOW
 from tests.serving import entry, point, request_for, responder, serving, signer, state
 
 from vouchd.ee.connection import EEConnection
+from vouchd.ee.counters import whole
 from vouchd.ee.port_state import PortState
 from vouchd.ee.server import EEServer
 from vouchd.ee.signing_threads import THREADS
@@ -81,7 +82,7 @@ async def test_slow_signature_holds_up_nobody_else(gate):
     await until(lambda: again.written)
     assert bytes(again.written).partition(b"\r\n\r\n")[2] == bytes(slow[0].written).partition(b"\r\n\r\n")[2]
     assert gate.begun == len(slow), "it was cached"
-    counters = port.state.snapshot()["counters"]
+    counters = whole(port.state.summing())["counters"]
     assert (counters["answers"], sum(counters["signature_counts"])) == ({"successful": len(slow) + 4}, len(slow) + 1)
 
 
@@ -127,7 +128,7 @@ async def test_slow_signature_of_a_state_that_has_changed_is_made_anew(gate):
     assert not transport.written
     gate.open.release()
     await until(lambda: transport.written)
-    assert port.state.snapshot()["counters"]["cert_statuses"] == {"revoked": 1}
+    assert whole(port.state.summing())["counters"]["cert_statuses"] == {"revoked": 1}
 
 
 async def test_slow_signatures_are_shared_fairly_and_bounded(gate):

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import threading
+from types import SimpleNamespace
 
 import pytest
 
+from vouchd.core.facts import CertStatus
+from vouchd.ee.counted_responder import EECounters
 from vouchd.ee.counters import WorkerCounters
 from vouchd.errors import LifecycleError
-from vouchd.processes.control import MAX_MESSAGE_BYTES, ControlChannel, decode, encode
+from vouchd.processes.control import MAX_MESSAGE_BYTES, ControlChannel, decode, encode, encoding
+from vouchd.processes.worker import _Worker
+from vouchd.service.terms import Terms
 
 
 @pytest.fixture
@@ -91,3 +97,55 @@ def test_snapshot_of_ten_thousands_of_authorities_fits_a_message():
     counters = WorkerCounters()
     counters.by_authority.update({f"{number:064x}": 2**40 for number in range(20_000)})
     assert decode(encode({"metrics": 1, "snapshot": counters.snapshot()}))["metrics"] == 1
+
+
+def stepped(steps):
+    """How many steps there were, and what they came to."""
+    number = 0
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return number, end.value
+        number += 1
+
+
+def test_counters_of_many_cas_are_summed_and_encoded_in_steps_that_do_not_grow_with_them():
+    """Ten times the CAs are ten times the steps, and what these come to is what is made at once."""
+    sums, encodings = [], []
+    for count in (2_000, 20_000):
+        counters = EECounters(WorkerCounters())
+        for number in range(count):
+            terms = Terms((CertStatus.GOOD,), this_update=0, next_update=1, cacheable=True, authority_id=f"{number:x}")
+            counters.frame(terms).tally.made = 1
+        steps, snapshot = stepped(counters.summing({}))
+        sums.append(steps)
+        assert snapshot == counters.snapshot({})
+        steps, line = stepped(encoding({"metrics": 1, "snapshot": snapshot}))
+        encodings.append(steps)
+        assert line == encode({"metrics": 1, "snapshot": snapshot})
+    assert all(many >= 9 * few > 0 for few, many in (sums, encodings))
+
+
+async def test_worker_does_other_things_while_it_sums_its_counters_up():
+    """Between two steps whatever waits has its turn."""
+    turns, sent = [], []
+
+    def summing():
+        for _ in range(100):
+            yield
+            turns.append("sum")
+        return {"counters": {str(number): number for number in range(10_000)}}
+
+    async def answer():
+        while not sent:
+            turns.append("answer")
+            await asyncio.sleep(0)
+
+    worker, answering = object.__new__(_Worker), asyncio.create_task(answer())
+    worker._server = SimpleNamespace(summing=summing)
+    await worker._tell_counters(SimpleNamespace(send_line=sent.append), 7)
+    await answering
+    assert turns[1:].count("sum") == 100
+    assert "sumsum" not in "".join(turns)
+    assert decode(sent[0])["metrics"] == 7

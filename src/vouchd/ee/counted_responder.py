@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from vouchd.core.facts import CertStatus
-from vouchd.ee.counters import Snapshot, WorkerCounters
+from vouchd.ee.counters import Snapshot, Summing, WorkerCounters, whole
 from vouchd.ee.replies import Frame, Tally
 from vouchd.errors import OCSPResponseStatus, SigningError
 from vouchd.service.assembling import Draft, signatures, signed_together
@@ -19,6 +19,9 @@ _log = logging.getLogger(__name__)
 # Groups of clients that are told apart where turns are lost: a metric has few labels, however many strangers there are.
 MAX_LOSERS = 32
 OTHERS = "others"
+
+# How many tallies are summed up in one step.
+_STEP = 512
 
 _SUCCESSFUL = OCSPResponseStatus.SUCCESSFUL
 _STATUS_NAMES = {status: status.name.lower() for status in OCSPResponseStatus}
@@ -129,19 +132,20 @@ class EECounters:
         self.lost_turns[hashed if known else OTHERS] += 1
 
     def snapshot(self, gauges: Mapping[str, int]) -> Snapshot:
-        """All counters of the worker, in the shape of `ee.counters`.
+        """All counters of the worker, in the shape of `ee.counters`."""
+        return whole(self.summing(gauges))
 
-        The loop waits for it, and there may be tallies of ten thousand CAs: a few steps for each and no more.
-        """
+    def summing(self, gauges: Mapping[str, int]) -> Summing:
+        """The steps of `snapshot`, between which the loop may answer: there may be tallies of ten thousand CAs."""
         snapshot = self.worker.snapshot(gauges)
         counters = snapshot["counters"]
         answers, cert_statuses = Counter(counters["answers"]), Counter(counters["cert_statuses"])
         by_authority: dict[str, int] = counters["by_authority"]
         gets = posts = parsed = made = 0
         sent_bytes = self.sent_bytes
-        for statuses, tallies in self._tallies.items():
+        for statuses, tallies in tuple(self._tallies.items()):
             before = gets + posts + parsed + made
-            for authority_id, tally in tallies.items():
+            for number, (authority_id, tally) in enumerate(tuple(tallies.items()), 1):
                 total = tally.gets + tally.posts + tally.parsed + tally.made
                 gets += tally.gets
                 posts += tally.posts
@@ -149,6 +153,8 @@ class EECounters:
                 made += tally.made
                 sent_bytes += tally.sent_bytes
                 by_authority[authority_id] = by_authority.get(authority_id, 0) + total
+                if number % _STEP == 0:
+                    yield
             successes = gets + posts + parsed + made - before
             answers["successful"] += successes
             cert_statuses.update({str(status): count * successes for status, count in Counter(statuses).items()})

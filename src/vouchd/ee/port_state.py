@@ -13,7 +13,7 @@ from vouchd.core.policy import AnswerRecords
 from vouchd.ee.cache import ResponseCache
 from vouchd.ee.client_groups import ClientGroups, is_allowed
 from vouchd.ee.counted_responder import CountedResponder, EECounters, Responding
-from vouchd.ee.counters import Snapshot, WorkerCounters
+from vouchd.ee.counters import Summing, WorkerCounters
 from vouchd.ee.getpath import decode, prefixes, remainder
 from vouchd.ee.http_request import HTTPRequest
 from vouchd.ee.replies import Entry, Reply, Uncacheable, http_date, refusal
@@ -477,9 +477,9 @@ class PortState:
             self.cache.put(request_der, entry, self.second)
         return entry
 
-    def snapshot(self) -> Snapshot:
-        """Counters and gauges, JSON-ready."""
-        return self.counters.snapshot(
+    def summing(self) -> Summing:
+        """The steps in which counters and gauges are made, JSON-ready."""
+        return self.counters.summing(
             {
                 "connections": len(self.connections),
                 "connection_room": self.room,

@@ -13,7 +13,7 @@ from typing import Any
 
 from vouchd.ee.cache_renewal import Renewal
 from vouchd.ee.connection import EEConnection
-from vouchd.ee.counters import Snapshot
+from vouchd.ee.counters import Summing
 from vouchd.ee.port_state import PortState
 from vouchd.ee.slots import Slots
 from vouchd.sockets import BACKLOG
@@ -75,9 +75,9 @@ class EEServer:
         if self._ticking is not None:
             self._ticking.cancel()
 
-    def snapshot(self) -> Snapshot:
-        """Counters and gauges, JSON-ready."""
-        return self.state.snapshot()
+    def summing(self) -> Summing:
+        """The steps in which counters and gauges are made, JSON-ready."""
+        return self.state.summing()
 
     def answer_records(self) -> Iterator[dict[str, Any]]:
         """What the audit log is to be told of the answers since the last call, for the manager process."""

@@ -14,6 +14,8 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from collections.abc import Generator
+from itertools import islice
 from typing import Any
 
 from vouchd.errors import LifecycleError
@@ -24,10 +26,26 @@ Message = dict[str, Any]
 # cuts by the bytes that it takes here.
 MAX_MESSAGE_BYTES = 4 << 20
 
+_SEPARATORS = (",", ":")
+_STEP = 2048  # pieces of JSON, four for each counter
+
 
 def encode(message: Message) -> bytes:
     """One line. Raises: LifecycleError when it would be longer than MAX_MESSAGE_BYTES."""
-    line = json.dumps(message, separators=(",", ":")).encode() + b"\n"
+    return _line(json.dumps(message, separators=_SEPARATORS))
+
+
+def encoding(message: Message) -> Generator[None, None, bytes]:
+    """The steps of `encode`, between which a loop may do something else: for a message that is long."""
+    pieces, lots = json.JSONEncoder(separators=_SEPARATORS).iterencode(message), [""]
+    while lot := "".join(islice(pieces, _STEP)):
+        lots.append(lot)
+        yield
+    return _line("".join(lots))
+
+
+def _line(text: str) -> bytes:
+    line = text.encode() + b"\n"
     if len(line) > MAX_MESSAGE_BYTES:
         raise LifecycleError(f"control channel: a message of {len(line)} bytes is too long")
     return line
@@ -59,7 +77,10 @@ class ControlChannel:
 
     def send(self, message: Message) -> None:
         """Send without waiting; a message to a side that is gone is lost, which `receive` tells as end of file."""
-        line = encode(message)
+        self.send_line(encode(message))
+
+    def send_line(self, line: bytes) -> None:
+        """Send a message that is encoded."""
         if not self._writer.is_closing():
             self._writer.write(line)
 

@@ -19,18 +19,20 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import uvloop
 
 from vouchd.core.status import ServingState
-from vouchd.ee.counters import Snapshot
+from vouchd.ee.counters import Summing
 from vouchd.errors import LifecycleError, VouchdError
-from vouchd.processes.control import ControlChannel, Message
+from vouchd.processes.control import ControlChannel, Message, encoding
 from vouchd.processes.heap import give_back
 from vouchd.processes.worker_process import DESCRIPTORS
+
+V = TypeVar("V")
 
 _log = logging.getLogger(__name__)
 
@@ -59,8 +61,8 @@ class Server(Protocol):
     def give_way(self) -> None:
         """Let go of connections that ask for nothing, if the process is out of descriptors."""
 
-    def snapshot(self) -> Snapshot:
-        """Counters and gauges, JSON-ready."""
+    def summing(self) -> Summing:
+        """The steps in which counters and gauges are made, JSON-ready."""
 
     def answer_records(self) -> Iterable[Message]:
         """What the audit log is to be told of the answers since the last call."""
@@ -119,6 +121,16 @@ def collect_little() -> None:
     gc.set_threshold(*_COLLECTING)
 
 
+async def _step_by_step(steps: Generator[None, None, V]) -> V:
+    """What they come to, the loop doing between two of them what else there is to do."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        await asyncio.sleep(0)
+
+
 class _Wanted(NamedTuple):
     """A manifest to load, at least of that version, and whether it may be answered from at once."""
 
@@ -155,6 +167,7 @@ class _Worker:
         self._inheritance = inheritance
         self._wanted: asyncio.Queue[_Wanted] = asyncio.Queue()
         self._wanted.put_nowait(_PRESENT)
+        self._questions: asyncio.Queue[int] = asyncio.Queue()  # for the counters
         self._stop: asyncio.Future[float]
 
     async def serve(self) -> None:
@@ -167,14 +180,16 @@ class _Worker:
         hearing = asyncio.create_task(self._hear(channel))
         following = asyncio.create_task(self._follow(channel))
         telling = asyncio.create_task(self._tell(channel))
-        for task in (hearing, following, telling):
+        counting = asyncio.create_task(self._count(channel))
+        for task in (hearing, following, telling, counting):
             task.add_done_callback(self._failed)
         grace_seconds = await self._stop
         await self._server.stop(grace_seconds)
         following.cancel()  # only now: what is answered meanwhile is answered from the newest CRLs
         telling.cancel()
+        counting.cancel()
         self._tell_answered(channel)
-        channel.send({"metrics": 0, "snapshot": self._server.snapshot()})
+        await self._tell_counters(channel, 0)
         await channel.flush()
         hearing.cancel()
         channel.close()
@@ -205,7 +220,7 @@ class _Worker:
             case {"get_ready": int(version)}:
                 self._wanted.put_nowait(_Wanted(version, answering=False))
             case {"metrics": int(question)}:
-                channel.send({"metrics": question, "snapshot": self._server.snapshot()})
+                self._questions.put_nowait(question)
             case {"halt": bool(halted)}:
                 if halted is not self._is_halted:
                     self._is_halted = halted
@@ -233,6 +248,16 @@ class _Worker:
             self._tell_answered(channel)
             self._tell_damage(channel)
             await channel.flush()
+
+    async def _count(self, channel: ControlChannel) -> None:
+        """Tell the manager the counters as often as it asks."""
+        while True:
+            await self._tell_counters(channel, await self._questions.get())
+
+    async def _tell_counters(self, channel: ControlChannel, question: int) -> None:
+        """In steps: of ten thousand CAs counters are a megabyte, for which whoever asks meanwhile does not wait."""
+        snapshot = await _step_by_step(self._server.summing())
+        channel.send_line(await _step_by_step(encoding({"metrics": question, "snapshot": snapshot})))
 
     def _tell_answered(self, channel: ControlChannel) -> None:
         for message in self._server.answer_records():
