@@ -3,9 +3,10 @@
 CAs and CRLs are put into the store by its library, so that the figures are of the running instance; the CRLs that are
 measured are taken in as `vouchd crl add` does. The CAs share one key, and so do their signers.
 
-A start is measured twice: the first one of the instance, in which the manager verifies each CRL, since another process
-took it in, and one more. Seconds are those until the first answers, for the first 500 CAs, and until it answers for
-all; processor time, which other work on the machine changes less, is that of manager, helpers and worker until then.
+A start is measured twice: the first one of the instance, in which the manager reads of each CRL that another process
+of it has verified it, and makes the first manifest, and one more. Seconds are those until the first answers, for the
+first 500 CAs, and until it answers for all; processor time, which other work on the machine changes less, is that of
+manager, helpers and worker until then.
 """
 
 from __future__ import annotations

@@ -300,6 +300,23 @@ def extend_file(path: Path, data: bytes, size: int, inode: int, *, error: type[V
         raise _failure(path, problem, error) from problem
 
 
+def append_file(path: Path, data: bytes, limit: int, *, error: type[VouchdError] = StoreUnavailable) -> None:
+    """Add `data` to the end of a file (0600), which is begun anew where it would be larger than `limit`; not durable.
+
+    For what can be done without: it may be torn, or gone after a loss of power. Raises: `error`.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
+        try:
+            if os.fstat(descriptor).st_size + len(data) > limit:
+                os.ftruncate(descriptor, 0)
+            os.write(descriptor, data)
+        finally:
+            os.close(descriptor)
+    except OSError as problem:
+        raise _failure(path, problem, error) from problem
+
+
 def write_output(path: Path, data: bytes, *, error: type[VouchdError] = StoreUnavailable) -> None:
     """Write what a person wants to have where they say: a file is replaced (0644), a device or pipe is written to.
 

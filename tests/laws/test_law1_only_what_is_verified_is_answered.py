@@ -31,6 +31,7 @@ from vouchd.core.status import decide
 from vouchd.errors import SigningError, TryLater
 from vouchd.index.folder import IndexFolder
 from vouchd.index.manifest import load_manifest, read_served
+from vouchd.index.vouchers import Vouchers
 from vouchd.instance.selftests import shares
 from vouchd.instance.selftests.shares import Outcome, Share
 from vouchd.pkix.crl import read_header
@@ -76,7 +77,7 @@ class Member:
 
     def begin(self) -> None:
         """What a new manager process begins with."""
-        admitting = Admitting(lambda: read_served(self.folder), self.clock)
+        admitting = Admitting(lambda: read_served(self.folder), self.clock, vouchers=Vouchers(self.folder))
         admitting.audit, admitting.outcomes = self.audit, self.outcomes
         self.indexing = Indexing(self.store, IndexFolder(self.folder), admitting)
         self.publication = ManifestPublication(self.store, self.indexing, self.folder, lambda: nullcontext(True))

@@ -250,6 +250,8 @@ class ManifestPublication:
             else:
                 removed = self._indexing.collect_replaced(self._replaced)
             self._replaced = {}
+            if self._indexing.admitting is not None:
+                self._indexing.admitting.settle()
         if removed:
             _log.info("removed %d index files that nothing names any more", len(removed))
         return True

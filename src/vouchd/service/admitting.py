@@ -15,7 +15,8 @@ one step, which is a fact of the CA (service/stepping_back).
 Why this is enough: the manifest holds nothing that was not judged here or taken in here, so an epoch that stands in it
 unchanged needs no second look as long as its CA has the keys that it was judged by; what is new in an epoch is judged,
 and what it shares with a judged one (the base under a new delta) is not read again. Each CRL costs one verification on
-each member, and a start none but of what other processes took in before it, which many processes share (`crl_proof`).
+each member: a process that takes one in and does not serve leaves a voucher for that (`index/vouchers`). What came from
+another member before a start is judged in it, by as many processes as there are processors (`crl_proof`).
 
 What a store says of a CA itself, its policy and the history of its keys, are words of operators, and a word can be
 given on any member. A store that others write to gives on only what a member has sealed (cloning/seals), so it is
@@ -30,6 +31,7 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from vouchd.core.acceptance import FUTURE_TOLERANCE_SECONDS
 from vouchd.core.facts import (
@@ -109,14 +111,34 @@ class Admitted:
         return tuple(epoch for epoch in self.epochs if epoch.issuing_point not in self.kept) + unread
 
 
+class Vouchers(Protocol):
+    """Which epochs processes of this member have judged that do not serve: see index/vouchers."""
+
+    def add(self, authority: Authority, epoch: Epoch) -> None:
+        """Say that this process has judged the epoch by the certificates that the CA has."""
+
+    def of(self, epochs: Iterable[tuple[Authority, Epoch]]) -> Iterator[tuple[Authority, Epoch]]:
+        """Those of these epochs, each with its CA, that a process of this member has judged."""
+
+    def clear(self) -> None:
+        """Forget all: what was judged is served, and nobody takes a CRL in."""
+
+
 class Admitting:
     """Judges what a store has. `served` reads what this member serves when this process begins.
 
     May be used by several threads, which wait for each other.
     """
 
-    def __init__(self, served: Callable[[], Served], clock: Clock, tracing: Tracing = NO_TRACING) -> None:
+    def __init__(
+        self,
+        served: Callable[[], Served],
+        clock: Clock,
+        tracing: Tracing = NO_TRACING,
+        vouchers: Vouchers | None = None,
+    ) -> None:
         """`audit` and `outcomes` are set by the process that serves; others judge alike and record nothing."""
+        self._vouchers = vouchers
         self._tracing = tracing
         self._read_served = served
         self._clock = clock
@@ -151,7 +173,17 @@ class Admitting:
                 self._proofs.pop(each, None)
 
     def vouch(self, authority: Authority, epoch: Epoch) -> None:
-        """The epoch was judged when it was taken in, by this process."""
+        """The epoch was judged by this process, which takes it in once this returns."""
+        self._believe(authority, epoch)
+        if self._vouchers is not None and self.audit is None:  # who serves knows it until it is served
+            self._vouchers.add(authority, epoch)
+
+    def settle(self) -> None:
+        """All that was taken in is served, and nobody takes a CRL in."""
+        if self._vouchers is not None:
+            self._vouchers.clear()
+
+    def _believe(self, authority: Authority, epoch: Epoch) -> None:
         proof = Proof(issuers_of(authority), epoch.idp_der, epoch.issuer_key)
         proofs = self._proofs.setdefault(authority.id, {})
         for record in epoch.records:
@@ -169,6 +201,7 @@ class Admitting:
 
     def _admit(self, stored: Mapping[str, AuthorityFacts], documents: Documents, removed: Collection[str]) -> Admitted:
         self._record_keys(stored)
+        self._take_vouchers(stored, documents)
         for crl, proof in proofs_by_many(tuple(self._unproved(stored)), documents, self._clock.now(), self.outcomes):
             self._proofs.setdefault(crl.authority.id, {})[crl.epoch.issuing_point, crl.record] = proof
         admitted: dict[IssuingPointId, Epoch] = {}
@@ -243,6 +276,24 @@ class Admitting:
         if epoch.issuer_key not in {"", proofs[-1].issuer_key}:  # the newest is the last one
             raise CRLRejected("the store names another key of the CA than the CRL is signed with")
         _require_together(epoch)
+
+    def _take_vouchers(self, stored: Mapping[str, AuthorityFacts], documents: Documents) -> None:
+        """Believe what processes of this member have judged, but for what has a time ahead of the clock, or no index.
+
+        The first is judged at this moment, the second with the CRL that its index file is made of.
+        """
+        unknown = [
+            (facts.authority, epoch)
+            for facts in stored.values()
+            for epoch in facts.epochs
+            if any(self._known(epoch.issuing_point, crl) is None for crl in epoch.records)
+        ]
+        if self._vouchers is None or not unknown:
+            return
+        latest = self._clock.now() + FUTURE_TOLERANCE_SECONDS
+        for authority, epoch in self._vouchers.of(unknown):
+            if all(crl.this_update <= latest for crl in epoch.records) and documents.is_indexed(epoch):
+                self._believe(authority, epoch)
 
     def _unproved(self, stored: Mapping[str, AuthorityFacts]) -> Iterator[StoredCRL]:
         """The CRLs that are to be judged for the first time."""

@@ -49,6 +49,9 @@ class Documents(Protocol):
     ) -> int:
         """Make the index file of one CRL of the epoch; returns how many serials that lists."""
 
+    def is_indexed(self, epoch: Epoch) -> bool:
+        """Whether the index files of the epoch are there and whole, so that none of its CRLs is wanted for them."""
+
 
 class Proof(NamedTuple):
     """What a CRL was verified by: one of these certificates of its CA, of which one with this key identifier."""

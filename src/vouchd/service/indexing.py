@@ -134,6 +134,10 @@ class Indexing:
         for name in names:
             self._writer.doubt(name)
 
+    def is_indexed(self, epoch: Epoch) -> bool:
+        """Whether the index files of the epoch are there and whole, so that none of its CRLs is wanted for them."""
+        return self._writer.is_intact(epoch.index_names.whole) or all(map(self._writer.is_intact, _parts(epoch)))
+
     def ensure_index(self, authority: Authority, epoch: Epoch) -> bool:
         """Rebuild the index of `epoch` from the store's documents where it is missing or damaged; whether it was.
 
@@ -227,7 +231,7 @@ class Indexing:
         return self._store.high_water(point) if standing is None else standing.high_water
 
     def vouch(self, authority: Authority, epoch: Epoch) -> None:
-        """The epoch was judged by the caller, who takes it in."""
+        """The epoch was judged by the caller, who takes it in once this returns."""
         if self.admitting is not None:
             self.admitting.vouch(authority, epoch)
 

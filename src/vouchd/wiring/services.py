@@ -33,6 +33,7 @@ from vouchd.core.status import ServingState
 from vouchd.errors import ConfigError
 from vouchd.index.folder import IndexFolder
 from vouchd.index.manifest import read_served
+from vouchd.index.vouchers import Vouchers
 from vouchd.instance.certificates.backup import KeyBackup
 from vouchd.instance.certificates.host_tokens import HostTokens
 from vouchd.instance.certificates.in_use import CertificatesInUse
@@ -173,7 +174,8 @@ def _services(layout: Layout, settings: Settings, in_use: CertificatesInUse, sto
     audit = audit_log(layout, settings.audit, clock)
     traffic = Traffic(audit, clock)
     permission = Permission(traffic)
-    admitting = Admitting(lambda: read_served(layout.index), clock, open_tracing(settings))
+    vouchers = Vouchers(layout.index)
+    admitting = Admitting(lambda: read_served(layout.index), clock, open_tracing(settings), vouchers)
     indexing = Indexing(store, IndexFolder(layout.index), admitting)
     known = KnownUsers(lambda: with_members(store.users(), store.members()), layout.known_users, audit)
     users = Users(store, permission, traffic, known, settings.roles.exclusive, store.members)
