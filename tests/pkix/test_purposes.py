@@ -102,6 +102,26 @@ def test_chain_of_ends_at_an_anchor():
     assert chain_of(leaf, [], Issuers([middle.certificate]), NOW) == (middle.certificate,)
 
 
+def test_chain_of_goes_on_above_an_anchor():
+    """A registered CA is no end where the one above it is registered, too: that has to be fit as well."""
+    middle = sub_ca(ROOT, "Middle", 2)
+    leaf = middle.issue("leaf").certificate
+    anchors = Issuers([middle.certificate, ROOT.certificate])
+    assert chain_of(leaf, [], anchors, NOW) == (middle.certificate, ROOT.certificate)
+    with pytest.raises(SigningError, match="in the chain"):
+        chain_of(leaf, [], anchors, int(ROOT.certificate.not_valid_after_utc.timestamp()) + 1)
+
+
+def test_chain_of_of_an_anchor_under_its_own_name_looks_for_another_of_that_name():
+    """A registered CA that issued itself in name alone, as after a change of its key, has the one with the key above."""
+    new = sub_ca(ROOT, "Root", 3)
+    leaf = new.issue("leaf").certificate
+    assert new.certificate.subject == new.certificate.issuer == ROOT.certificate.subject
+    assert chain_of(leaf, [], Issuers([new.certificate]), NOW) == (new.certificate,)
+    for bundle, anchors in (([ROOT.certificate], [new.certificate]), ([], [new.certificate, ROOT.certificate])):
+        assert chain_of(leaf, bundle, Issuers(anchors), NOW) == (new.certificate, ROOT.certificate)
+
+
 def test_chain_of_without_the_issuer_raises():
     """A gap is told, with the way to close it."""
     middle = sub_ca(ROOT, "Middle", 2)
