@@ -113,8 +113,13 @@ _DIGEST_BY_IDENTIFIER = {digest_identifier(name, null=null): name for name in _D
 
 def key_type(public_key: PublicKeyTypes) -> str:
     """The key type of `ALGORITHMS` that a public key belongs to. Raises: ValueError for others (DSA, X25519)."""
+    return _key_type(type(public_key))
+
+
+@cache
+def _key_type(kind: type) -> str:
     for cls, name in _KEY_TYPES:
-        if isinstance(public_key, cls):
+        if issubclass(kind, cls):
             return name
     raise ValueError("key of a type that is not supported")
 
@@ -144,16 +149,10 @@ def verify(public_key: PublicKeyTypes, identifier_der: bytes, signature: bytes, 
 
 def verifier(public_key: PublicKeyTypes, identifier_der: bytes) -> Callable[[bytes, Buffer], None]:
     """What verifies signatures of one key and algorithm: see `verify`, whose first two arguments are settled here."""
-    kind, digest, pss = _scheme(identifier_der)
+    kind, settled = _usual().get(identifier_der) or _scheme(identifier_der)
     if key_type(public_key) != kind:
         raise ValueError("the signature algorithm is of another type than the key")
-    settled: tuple[object, ...] = ()  # of the arguments that the library wants
-    if isinstance(public_key, rsa.RSAPublicKey):
-        pad = padding.PSS(padding.MGF1(DIGESTS[digest]), pss) if pss is not None else padding.PKCS1v15()
-        settled = (pad, DIGESTS[digest])
-    elif isinstance(public_key, ec.EllipticCurvePublicKey):
-        settled = (ec.ECDSA(DIGESTS[digest]),)
-    takes_bytes_alone = kind.startswith(("Ed", "ML-DSA"))
+    takes_bytes_alone = not settled
     check = public_key.verify  # type: ignore[union-attr]  # those of `_KEY_TYPES` have it
 
     def verify_one(signature: bytes, data: Buffer) -> None:
@@ -165,19 +164,30 @@ def verifier(public_key: PublicKeyTypes, identifier_der: bytes) -> Callable[[byt
     return verify_one
 
 
-def _scheme(identifier_der: bytes) -> tuple[str, str, int | None]:
-    """Key type, digest and, for RSASSA-PSS, salt length of an AlgorithmIdentifier."""
+_Scheme = tuple[str, tuple[object, ...]]
+
+
+@cache
+def _usual() -> dict[bytes, _Scheme]:
+    """What is verified again and again is read once; others may be as long as whoever wrote them liked."""
+    return {row.identifier_der: _scheme(row.identifier_der) for row in ALGORITHMS.values()}
+
+
+def _scheme(identifier_der: bytes) -> _Scheme:
+    """Key type of an AlgorithmIdentifier, and the arguments that the library wants beside signature and data."""
     parts = list(der.children(identifier_der, der.whole(identifier_der, der.SEQUENCE)))
     if not parts or parts[0].tag != der.OID or len(parts) > 2:
         raise ValueError("no AlgorithmIdentifier")
     oid = der.oid(identifier_der, parts[0])
     if oid == _PSS_OCTETS:
         digest, salt = _pss_parameters(identifier_der, parts)
-        return "RSA", digest, salt
-    scheme = _BY_OID.get(oid)
-    if scheme is None:
+        return "RSA", (padding.PSS(padding.MGF1(DIGESTS[digest]), salt), DIGESTS[digest])
+    if oid not in _BY_OID:
         raise ValueError(f"signature algorithm {der.dotted(oid)} is not supported")
-    return *scheme, None
+    kind, digest = _BY_OID[oid]
+    if kind == "RSA":
+        return kind, (padding.PKCS1v15(), DIGESTS[digest])
+    return kind, (ec.ECDSA(DIGESTS[digest]),) if kind == "EC" else ()
 
 
 def _pss_parameters(data: bytes, parts: list[der.TLV]) -> tuple[str, int]:
