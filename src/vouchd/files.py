@@ -273,8 +273,16 @@ def replace_file(
         file.write(data)
 
 
-def extend_file(path: Path, data: bytes, size: int, inode: int, *, error: type[VouchdError] = StoreUnavailable) -> None:
-    """Add `data` to the end of a file, durable on return; it must still be that file, and of that size.
+def extend_file(
+    path: Path,
+    data: bytes,
+    size: int,
+    inode: int,
+    *,
+    error: type[VouchdError] = StoreUnavailable,
+    durable: bool = True,
+) -> None:
+    """Add `data` to the end of a file, durable on return unless told otherwise; it must be that file, of that size.
 
     On an exception nothing of it counts for whoever asks for whole lines: it is cut off again, if that can be done.
     Raises: `error`.
@@ -289,7 +297,8 @@ def extend_file(path: Path, data: bytes, size: int, inode: int, *, error: type[V
                 view = memoryview(data)
                 while view:
                     view = view[os.pwrite(descriptor, view, size + len(data) - len(view)) :]
-                os.fdatasync(descriptor)
+                if durable:
+                    os.fdatasync(descriptor)
             except OSError:
                 with suppress(OSError):
                     os.ftruncate(descriptor, size)

@@ -67,27 +67,89 @@ def test_member_answers_from_our_crls_where_it_does_not_differ():
     assert dataclasses.replace(member, seen_at=None).crl_numbers(points) == {}
 
 
-POINTS = st.lists(st.integers(0, 3), max_size=9).map(
+POINTS = st.lists(st.integers(0, 3), min_size=5, max_size=6).map(
     lambda numbers: tuple(ServedPoint(f"{n}", "complete", "CA", n, n, 1, 2, 3, 4, 5) for n in numbers)
 )
 
 
 @given(
-    st.lists(st.tuples(POINTS, st.lists(st.tuples(st.text(max_size=2), st.text(max_size=2)), max_size=5)), min_size=1)
+    st.lists(
+        st.tuples(POINTS, st.lists(st.tuples(st.text(max_size=2), st.text(max_size=2)), max_size=2), st.text()),
+        min_size=1,
+    ),
+    st.sampled_from([0, 200, 1 << 16]),
 )
-def test_report_after_any_others_is_read_back_as_a_whole(tmp_path_factory, several):
-    """What was encoded for a report before is written again only where it is the same."""
+def test_report_after_any_others_is_read_back_as_a_whole(tmp_path_factory, several, least):
+    """Whatever a report has otherwise than the one before is read with it, in a file that is begun anew or is not."""
     path = tmp_path_factory.mktemp("reports") / "serving.json"
     file = ReportFile(path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report, "_ROWS", 2)
-        for points, labels in several:
-            made = dataclasses.replace(REPORT, issuing_points=points, labels=tuple(labels))
+        patch.setattr(report, "_LEAST_OCTETS", least)
+        for points, labels, error in several:
+            made = dataclasses.replace(REPORT, issuing_points=points, labels=tuple(labels), store_error=error)
             file.write(made)
             assert read_report(path) == made
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"pid": 1}', '{"surprise": 1}'])
+def _of_many(count=1000):
+    points = tuple(ServedPoint(f"{n}", "complete", f"CA {n}", 1, 1, 1, 2, 3, 4, 5) for n in range(count))
+    return dataclasses.replace(REPORT, issuing_points=points, labels=tuple((one.label, "x") for one in points))
+
+
+def _with_crl(made, place):
+    points = list(made.issuing_points)
+    points[place] = dataclasses.replace(points[place], crl_number=points[place].sequence, sequence=made.version)
+    return dataclasses.replace(made, version=made.version + 1, issuing_points=tuple(points))
+
+
+def test_report_of_one_crl_among_many_writes_what_changed(tmp_path):
+    """A report costs as many octets as changed, and the file has at most twice those of a whole and a report."""
+    made, file, path = _of_many(), ReportFile(tmp_path / "serving.json"), tmp_path / "serving.json"
+    file.write(made)
+    whole = path.stat().st_size
+    begun = 0
+    for number in range(3000):
+        before = path.stat()
+        made = _with_crl(made, number % 1000)
+        file.write(made)
+        after = path.stat()
+        begun += after.st_size < before.st_size
+        assert after.st_size < before.st_size or after.st_size - before.st_size < 400
+        assert after.st_size < 2 * whole + 10_000
+    assert begun >= 1
+    assert read_report(path) == made
+
+
+def test_report_of_which_a_line_is_cut_short_is_the_one_before(tmp_path):
+    """A reader that comes while a line is written sees what was whole before."""
+    made, file, path = _of_many(3), ReportFile(tmp_path / "serving.json"), tmp_path / "serving.json"
+    file.write(made)
+    begun = path.stat().st_size
+    file.write(_with_crl(made, 1))
+    text = path.read_bytes()
+    for end in range(begun, len(text)):
+        path.write_bytes(text[:end])
+        assert read_report(path) == made
+
+
+def test_report_is_begun_anew_where_it_could_not_be_added_to(tmp_path):
+    """A file that is not as it was written is replaced by the next report."""
+    made, file, path = _of_many(3), ReportFile(tmp_path / "serving.json"), tmp_path / "serving.json"
+    file.write(made)
+    path.write_bytes(b"something else")
+    with pytest.raises(StoreUnavailable, match="not as it was written"):
+        file.write(_with_crl(made, 1))
+    file.write(_with_crl(made, 1))
+    assert read_report(path) == _with_crl(made, 1)
+    path.unlink()
+    with pytest.raises(StoreUnavailable):
+        file.write(made)
+    file.write(made)
+    assert read_report(path) == made
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "{}\n{}\n", '{"pid": 1}', '{"surprise": 1}'])
 def test_report_that_cannot_be_read_is_none(tmp_path, text):
     """No report, half a report or one of another version is no report, not an error."""
     path = tmp_path / "serving.json"

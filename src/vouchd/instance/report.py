@@ -1,15 +1,15 @@
 """The instance report: ONE state of the running instance, from which all that shows it is made.
 
 Readiness checks, metrics, REST, `vouchd status` and the pages are functions of it. The manager process also writes it
-to a small JSON file whenever something in it changes, for other processes: `vouchd crl add` waits on it. The file is
-replaced by rename, so a reader sees a whole report or none.
+to a small file of JSON lines whenever something in it changes, for other processes: `vouchd crl add` waits on it. The
+file grows by whole lines and is replaced by rename, so a reader sees a whole report or none.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
-from itertools import zip_longest
 from pathlib import Path
 
 import msgspec
@@ -17,7 +17,7 @@ import msgspec
 from vouchd.audit.keeping import AuditState
 from vouchd.core.facts import Epoch, IssuingPointId, QuarantinedCRL
 from vouchd.core.records import rfc3339
-from vouchd.files import PUBLIC, read_file, replacing
+from vouchd.files import PUBLIC, extend_file, read_file, replacing
 from vouchd.instance.backups import BackupRecord
 from vouchd.instance.refusals import RefusedCRL
 from vouchd.pkix.purposes import Validity
@@ -29,6 +29,7 @@ LAG_SECONDS = 60  # of a directory server: more than changes are under way while
 _MAX_BYTES = 256 << 20  # 10,000 CAs take some 10 MiB
 _LONG = ("issuing_points", "certificates", "labels")  # a row a CA, or more
 _ROWS = 100
+_LEAST_OCTETS = 1 << 16  # of lines, before the file is begun anew for them
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104  where the instance is asked, not bound
 
 
@@ -378,6 +379,9 @@ class InstanceReport:
         return all(points.serves(epoch.issuing_point, epoch.sequence) for epoch in epochs)
 
 
+_NAMES = tuple(one.name for one in fields(InstanceReport))
+
+
 class ServedPoints:
     """The issuing points of a report, to be looked up many at a time."""
 
@@ -398,44 +402,86 @@ class ServedPoints:
 class ReportFile:
     """The file at `path` (0644: it holds no secret) as the one process that writes it sees it.
 
-    With ten thousand CAs the long lists of a report are four million octets, of which one CRL changes a line: what is
-    as it was is not encoded anew.
+    With ten thousand CAs the long lists of a report are four million octets, of which one CRL changes a line. So the
+    file has a whole report in its first line, and in each line after that what the next report has otherwise. A line
+    without a line feed is not there yet. When the lines have become as long as the whole the file is begun anew.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lists = {name: _Encoded() for name in _LONG}
+        self._written: InstanceReport | None = None  # None: the file is to be begun
+        self._size = self._inode = self._limit = 0
 
     def write(self, report: InstanceReport) -> None:
-        """Replace the file. Raises: StoreUnavailable."""
-        others = {one.name: getattr(report, one.name) for one in fields(report) if one.name not in _LONG}
-        with replacing(self._path, PUBLIC, durable=False) as file:  # the next start writes it anew
+        """Have the file say it; nothing is durable, as the next start writes it anew. Raises: StoreUnavailable."""
+        before, self._written = self._written, None
+        change = None if before is None or self._size > self._limit else _Change.between(before, report)
+        if change is None:
+            self._begin(report)
+        else:
+            line = msgspec.json.encode(change) + b"\n"
+            extend_file(self._path, line, self._size, self._inode, durable=False)
+            self._size += len(line)
+        self._written = report
+
+    def _begin(self, report: InstanceReport) -> None:
+        with replacing(self._path, PUBLIC, durable=False) as file:
+            others = {name: getattr(report, name) for name in _NAMES if name not in _LONG}
             file.write(msgspec.json.encode(others)[:-1])
-            for name, encoded in self._lists.items():
-                file.write(b',"%b":' % name.encode())
-                file.writelines(encoded.pieces(getattr(report, name)))
-            file.write(b"}")
+            for name in _LONG:
+                rows = getattr(report, name)
+                blocks = (rows[first : first + _ROWS] for first in range(0, len(rows), _ROWS))  # not all at once
+                file.write(b',"%b":[' % name.encode())
+                for number, block in enumerate(blocks):
+                    file.write(b"," * bool(number) + msgspec.json.encode(block)[1:-1])
+                file.write(b"]")
+            file.write(b"}\n")
+            file.flush()
+            status = os.fstat(file.fileno())
+        self._size, self._inode = status.st_size, status.st_ino
+        self._limit = self._size + max(self._size, _LEAST_OCTETS)
 
 
-class _Encoded:
-    """JSON of a list that is written again and again, in pieces of so many rows; those that did not change are kept."""
+class _Change(msgspec.Struct, frozen=True):
+    """What a report has otherwise than the one before: fields by name, and rows of long lists by name and place."""
 
-    def __init__(self) -> None:
-        self._blocks: list[tuple[object, ...]] = []
-        self._pieces: list[bytes] = []
+    fields: dict[str, msgspec.Raw]
+    rows: dict[str, dict[int, msgspec.Raw]]
 
-    def pieces(self, rows: tuple[object, ...]) -> Iterator[bytes]:
-        """The list, to be written one after the other."""
-        blocks = [rows[first : first + _ROWS] for first in range(0, len(rows), _ROWS)]
-        known = zip_longest(blocks, self._blocks[: len(blocks)], self._pieces[: len(blocks)])
-        self._pieces = [piece if block == old else msgspec.json.encode(block)[1:-1] for block, old, piece in known]
-        self._blocks = blocks
-        yield b"["
-        for number, piece in enumerate(self._pieces):
-            if number:
-                yield b","
-            yield piece
-        yield b"]"
+    @classmethod
+    def between(cls, before: InstanceReport, after: InstanceReport) -> _Change | None:
+        """That; None when a long list has more or fewer rows."""
+        if any(len(getattr(before, name)) != len(getattr(after, name)) for name in _LONG):
+            return None
+        pairs = {name: (getattr(before, name), getattr(after, name)) for name in _NAMES}
+        changed = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+        return cls(
+            {name: _raw(new) for name, (_, new) in changed.items() if name not in _LONG},
+            {name: dict(_changed_rows(*pair)) for name, pair in changed.items() if name in _LONG},
+        )
+
+    def apply(self, fields: dict[str, msgspec.Raw], rows: dict[str, list[msgspec.Raw]]) -> None:
+        """Change the fields of the report before; long lists of which a row changes are put into `rows`."""
+        fields.update(self.fields)
+        for name, changed in self.rows.items():
+            if name not in rows:
+                rows[name] = msgspec.json.decode(fields[name], type=list[msgspec.Raw])
+            for place, row in changed.items():
+                rows[name][place] = row
+
+
+def _changed_rows(before: tuple[object, ...], after: tuple[object, ...]) -> Iterator[tuple[int, msgspec.Raw]]:
+    """The rows that are other ones, by their places in lists of one length; most blocks are the same."""
+    for first in range(0, len(after), _ROWS):
+        old, new = before[first : first + _ROWS], after[first : first + _ROWS]
+        if old != new:
+            for place, (was, row) in enumerate(zip(old, new, strict=True), first):
+                if was != row:
+                    yield place, _raw(row)
+
+
+def _raw(value: object) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(value))
 
 
 def write_report(path: Path, report: InstanceReport) -> None:
@@ -446,9 +492,20 @@ def write_report(path: Path, report: InstanceReport) -> None:
 def read_report(path: Path) -> InstanceReport | None:
     """The report, None when there is none or it is of another version of this program. Raises: StoreUnavailable."""
     try:
-        return msgspec.json.decode(read_file(path, _MAX_BYTES), type=InstanceReport)
-    except (FileNotFoundError, msgspec.MsgspecError):
+        whole, *lines = read_file(path, _MAX_BYTES).split(b"\n")
+        if any(lines):
+            whole = _changed(whole, lines[:-1])
+        return msgspec.json.decode(whole, type=InstanceReport)
+    except (FileNotFoundError, msgspec.MsgspecError, KeyError, IndexError):
         return None
+
+
+def _changed(whole: bytes, lines: Iterable[bytes]) -> bytes:
+    """JSON of a whole report after these changes. Raises: msgspec.MsgspecError, KeyError, IndexError."""
+    fields, rows = msgspec.json.decode(whole, type=dict[str, msgspec.Raw]), dict[str, list[msgspec.Raw]]()
+    for line in lines:
+        msgspec.json.decode(line, type=_Change).apply(fields, rows)
+    return msgspec.json.encode({**fields, **rows})
 
 
 def remove_report(path: Path) -> None:
