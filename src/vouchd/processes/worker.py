@@ -114,6 +114,7 @@ def run_worker(
     sys.setswitchinterval(_SWITCH_SECONDS)  # the thread that loads lets the loop answer in between
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_Worker(server, replacing, load, inheritance, halt, damaged, withhold, confined=confined).serve())
+    gc.freeze()  # all ends with the process: to look for garbage in it would take the processor from who answers now
 
 
 def collect_little() -> None:
