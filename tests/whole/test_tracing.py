@@ -24,7 +24,6 @@ STEPS = Counter(
         ("m", "judged"): 1,
         ("m", "indexed"): 1,
         ("m", "stored"): 1,
-        ("m", "followed"): 1,  # by the manager process; the command is another one
         ("m", "published"): 1,
         ("m", "answered"): 1,
         ("c", "followed"): 1,
