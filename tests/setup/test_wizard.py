@@ -12,12 +12,15 @@ from tests.setup.test_checks import JOINING, MASTER, SERVER, set_of
 from tests.setup.wizards import PIN, open_wizard
 
 from vouchd.api.operation import Access
-from vouchd.errors import NotFound
+from vouchd.errors import ConfigError, NotFound
+from vouchd.pkix.purposes import Purpose
+from vouchd.setup.carrying_out import Request
 from vouchd.setup.door import COOKIE, MOST_WRONG
 from vouchd.setup.fields import fields
 from vouchd.setup.pages import LOGIN
 from vouchd.setup.panels import ASKING, PANELS, panel_of
 from vouchd.setup.questionnaire import Answers
+from vouchd.setup.wizard import Progress
 
 SECRET = "a secret of this test"
 JOINED = {**JOINING["security_domain"], "token": SECRET}
@@ -371,3 +374,21 @@ def test_member_that_knows_no_such_token_is_told(tmp_path):
         session.visitor.fill("key-store", kind="software")
         page = session.visitor.fill("security-domain", **JOINED)
         assert page.error == "this join token is not valid vouchd domain token gives another"
+
+
+def test_page_of_the_last_act_is_of_one_moment(opened, visitor, tmp_path, monkeypatch):
+    """The act stops for want of certificates while the page is made: it says why, and leads to where they are put in."""
+    request = tmp_path / "request.csr"
+    request.write_text("PEM")
+    reads = [(), (Request("sslserver", Purpose.TLS_SERVER, request),)]
+    opened.wizard.progress = progress = Progress(running=True)
+
+    def waiting():
+        progress.error, progress.running = ConfigError("certificates have not come yet"), False
+        return reads.pop(0)
+
+    monkeypatch.setattr(opened.wizard, "waiting", waiting)
+    page = visitor.show("/setup/done")
+    assert "certificates have not come yet" in page.error
+    assert "Put certificates in" in page.words
+    assert not reads

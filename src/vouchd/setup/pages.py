@@ -191,9 +191,11 @@ class WizardPages:
         values = {field.name: getattr(kept, field.name) for field in panel.fields}
         values |= await wizard.proposals(panel) | dict(typed or {})
         masters = await wizard.masters() if panel.section == "subsystem" else ()
-        requests = await in_thread(self._requests) if panel is DONE or panel.section == "requests" else []
-        stages = await in_thread(wizard.stages) if panel is DONE else []
-        # From here on nothing is waited for: what the page says of the last act is of one moment.
+        running: bool | None = None
+        while running is not wizard.progress.running:  # the last act ended or began meanwhile: all is of one moment
+            running = wizard.progress.running
+            requests = await in_thread(self._requests) if panel is DONE or panel.section == "requests" else []
+            stages = await in_thread(wizard.stages) if panel is DONE else []
         progress = wizard.progress
         return self._render(
             f"{template}.html",
