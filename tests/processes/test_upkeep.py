@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from vouchd.errors import StoreUnavailable
-from vouchd.processes.upkeep import Upkeep, Upkeeping
+from vouchd.processes.upkeep import Upkeep, Upkeeping, lasting
 
 
 async def test_work_may_wait_for_its_time_before_it_is_done_first():
@@ -56,3 +57,36 @@ async def test_work_that_failed_is_tried_again_when_somebody_says_so():
     await asyncio.wait_for(mended.wait(), 30)
     running.cancel()
     assert len(tries) == 2
+
+
+async def test_work_for_ever_that_fails_is_begun_anew_and_logged(caplog):
+    """A watermark that nobody keeps any more would say of a member that is behind that it may answer."""
+    fails, pauses = [ValueError("one"), ValueError("two")], []
+
+    async def watermark() -> None:
+        if fails:
+            raise fails.pop(0)
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    with caplog.at_level(logging.ERROR):
+        await lasting(watermark, pause)
+    assert pauses == [0.5, 1.0]
+    assert caplog.text.count("watermark failed, and is begun anew") == 2
+    assert "ValueError: two" in caplog.text
+
+
+async def test_work_for_ever_ends_when_it_is_cancelled():
+    """A manager process that stops or restarts leaves nothing behind."""
+    begun = asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    running = asyncio.create_task(lasting(work))
+    await begun.wait()
+    running.cancel()
+    await asyncio.wait([running])
+    assert running.cancelled()

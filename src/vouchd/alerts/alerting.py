@@ -103,8 +103,11 @@ class Alerting:
 
     async def run(self) -> None:
         """Look and carry until cancelled."""
-        works = [self._carry(courier, courier.carrier) for courier in self._couriers if courier.carrier is not None]
-        await asyncio.gather(self._watch(), *works)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch())
+            for courier in self._couriers:
+                if courier.carrier is not None:
+                    group.create_task(self._carry(courier, courier.carrier))
 
     async def _watch(self) -> None:
         for courier in self._couriers:

@@ -14,6 +14,7 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from vouchd.agent.loading import without_trust
@@ -36,7 +37,7 @@ from vouchd.processes.settings import ManagerSettings
 from vouchd.processes.signals import Signals
 from vouchd.processes.store_watch import NOTIFIED_POLL_SECONDS, POLL_SECONDS, Publication, Published, StoreWatch
 from vouchd.processes.supervisor import Supervisor, passed_sockets
-from vouchd.processes.upkeep import Pulls, Upkeeping, warn_daily
+from vouchd.processes.upkeep import Pulls, Upkeeping, lasting, warn_daily
 from vouchd.processes.worker_process import WorkerProcess
 from vouchd.service.pulling import Pulling
 from vouchd.sockets import Address
@@ -250,14 +251,14 @@ class _Instance:
             raise
 
     def _go(self) -> None:
-        works = [self._watch.run(), self._pulls.run(), self._report(), self._retire_predecessors(), self._keep_audit()]
-        works.append(self._keep_watermark())
+        works = [self._watch.run, self._pulls.run, self._report, self._retire_predecessors, self._keep_audit]
+        works.append(self._keep_watermark)
         if self._settings.alerting is not None:
-            works.append(self._settings.alerting.run())
+            works.append(self._settings.alerting.run)
         if self._supervisor.watchdog_seconds:
-            works.append(self._keep_alive())
-        works += [warn_daily(self._settings.certificates, self._clock), self._upkeep.run()]
-        self._tasks += [asyncio.create_task(work) for work in works]
+            works.append(self._keep_alive)
+        works += [partial(warn_daily, self._settings.certificates, self._clock), self._upkeep.run]
+        self._tasks += [asyncio.create_task(lasting(work)) for work in works]
         self._hear_of_changes()
 
     def _hear_of_changes(self) -> None:

@@ -24,6 +24,26 @@ _LONGEST_PAUSE_SECONDS = 30.0
 _FIRST_PAUSE_SECONDS = 0.5
 
 
+async def lasting(
+    work: Callable[[], Awaitable[None]], pause: Callable[[float], Awaitable[object]] = asyncio.sleep
+) -> None:
+    """Do the work until it ends or is cancelled; what it fails for is logged, and it is begun anew.
+
+    For what the process does for as long as it runs: whoever wrote it has foreseen what can fail, and where they have
+    not, such as for the watermark, the member must not go on without it.
+    """
+    seconds = _FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            await work()
+        except Exception:  # noqa: BLE001  outermost: whatever it is, the member must not go on without it
+            _log.exception("%s failed, and is begun anew", getattr(work, "__qualname__", work))
+        else:
+            return
+        await pause(seconds)
+        seconds = min(2 * seconds, _LONGEST_PAUSE_SECONDS)
+
+
 @dataclass(frozen=True, slots=True)
 class Upkeep:
     """`work` is done every `seconds`, and after changes of the store if `on_change`; it tells whether it changed any.
@@ -62,7 +82,9 @@ class Upkeeping:
 
     async def run(self) -> None:
         """Do the work until cancelled."""
-        await asyncio.gather(*(self._repeat(work) for work in self._works))
+        async with asyncio.TaskGroup() as group:
+            for work in self._works:
+                group.create_task(self._repeat(work))
 
     async def _repeat(self, work: Upkeep) -> None:
         failures = 0
@@ -165,7 +187,9 @@ class Pulls:
 
     async def run(self) -> None:
         """Ask the sources when they are due, until cancelled."""
-        await asyncio.gather(*(self._follow(pulling) for pulling in self._pulls))
+        async with asyncio.TaskGroup() as group:
+            for pulling in self._pulls:
+                group.create_task(self._follow(pulling))
 
     async def _follow(self, pulling: Pulling) -> None:
         hurried = self._hurried[pulling.state.name]
