@@ -129,7 +129,7 @@ class Member:
                 published = work()
             except VouchdError:
                 continue
-            self.withholding.published(published.version, published.epochs)
+            self.withholding.published(published)
             break
         self.pool.load()
         self.withholding.look()
@@ -346,10 +346,10 @@ def test_late_ca_stays_silent_over_a_restart_that_publishes_before_workers_load(
     after.resume([member.ids[0]], served)
     withholding = Withholding(after, member.pool, lambda ids, _: member.own.append(ids), lambda: None)
     if is_told:
-        withholding.published(before.version, before.epochs)
+        withholding.published(before)
     member.push(member.cas[1], 2, (OLD, NEW))
     published = member.publication.publish()
-    withholding.published(published.version, published.epochs)
+    withholding.published(published)
     assert member.pool.oldest == before.version
     withholding.look()
     assert member.ids[0] in after.late()

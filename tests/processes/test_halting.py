@@ -11,10 +11,12 @@ from types import SimpleNamespace
 import pytest
 from tests.processes.running import Instance, eventually
 
+from vouchd.cloning.watermark import Watermark
 from vouchd.errors import StoreUnavailable
 from vouchd.instance.selftests.results import SelfTestFile
 from vouchd.processes import worker_process
-from vouchd.processes.halting import Verdict
+from vouchd.processes.halting import Verdict, Withholding, changed_between
+from vouchd.processes.store_watch import Published
 from vouchd.processes.worker import _Worker
 from vouchd.processes.worker_process import WorkerProcess
 from vouchd.service.answering import BEHIND, UNPROVED
@@ -203,3 +205,41 @@ def test_restarted_manager_process_heeds_the_results_it_finds(instance):
     instance.restart()
     instance.until(lambda report: not report.halted)
     assert instance.ask() == b"1"
+
+
+def test_changes_between_manifests_are_those_of_each_that_came_since():
+    """What workers answer from differs by what each manifest changed; where one of them is not known, by anything."""
+    manifests = {
+        7: Published(7, former=5, changed=frozenset({"a"})),
+        9: Published(9, former=7, changed=frozenset({"b", "a"})),
+        10: Published(10, former=9, changed=None),
+    }
+    assert changed_between(manifests, 5, 9) == {"a", "b"}
+    assert changed_between(manifests, 7, 9) == {"a", "b"}
+    assert changed_between(manifests, 9, 9) == frozenset()
+    assert changed_between(manifests, 9, 10) is None
+    assert changed_between(manifests, 6, 9) is None
+    assert changed_between(manifests, 9, 7) is None
+
+
+def test_one_more_crl_has_no_other_ca_looked_at(monkeypatch):
+    """What the workers answer from is held against what is known of the CAs that changed, and of no other one."""
+    pool, looked = _Pool(), []
+    watermark = Watermark(60)
+    monkeypatch.setattr(watermark, "_compare", lambda ids: looked.append(set(ids)))
+    withholding = Withholding(watermark, pool, lambda *_: None, lambda: None)
+    every = dict.fromkeys(("a", "b", "c"), ())
+    for version, changed in ((1, frozenset(every)), (2, frozenset("a")), (3, frozenset("c"))):
+        withholding.published(Published(version, epochs=dict(every), former=version - 1, changed=changed))
+        pool.oldest = max(version - 1, 1)  # a worker is one manifest behind
+        withholding.look()
+    assert looked == [set(every), {"a"}]
+
+
+class _Pool:
+    """As many workers as are needed, all alike."""
+
+    oldest = 1
+
+    def withhold(self, authority_ids, cause=""):
+        """Whatever it is."""

@@ -108,7 +108,8 @@ def test_new_crl_and_new_policy_raise_the_version(site):
     site.accept(2, 5, 6)
     assert site.publication.publish().version == 2
     site.authorities.remove(site.authority.id, AGENT)
-    assert site.publication.publish() == Published(3)
+    after = site.publication.publish()
+    assert (after.version, after.points, after.epochs) == (3, (), {})
 
 
 def test_restarted_manager_goes_on_with_the_version_on_disk(site):
@@ -245,6 +246,24 @@ def test_publishing_opens_only_the_files_that_changed(site):
     site.publication.publish()
     now = {index.epoch.index_name: index.index for one in site.publication.state.authorities for index in one.points}
     assert [now[name] is kept[name] for name in now if name in kept] == [True]
+
+
+def test_published_manifest_tells_the_cas_that_it_has_otherwise_than_the_one_before(site):
+    """With the CAs of which the epochs are other ones the next look at what is served costs what changed."""
+    other = CA.create("Other CA")
+    authority = site.authorities.add(other.der, AGENT, label="Other CA").subject
+    site.accept(1, 5)
+    first = site.publication.publish()
+    assert (first.former, first.changed) == (0, {site.authority.id, authority.id})
+    site.ingesting.accept_crl(other.crl({9: None}, number=1), "push", PUBLISHER, NOW)
+    second = site.publication.publish()
+    assert (second.former, second.changed) == (first.version, {authority.id})
+    assert {each for each in second.epochs if second.epochs[each] is not first.epochs[each]} == {authority.id}
+    site.authorities.remove(authority.id, AGENT)
+    third = site.publication.publish()
+    assert (third.former, third.changed) == (second.version, {authority.id})
+    assert site.publication.publish() == third
+    assert site.open().current().changed == {site.authority.id}
 
 
 # Deltas

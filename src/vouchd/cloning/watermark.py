@@ -106,13 +106,13 @@ class Watermark:
                 self._known.pop(source, None)
             self._since = {key: since for key, since in self._since.items() if key[0] not in sources}
 
-    def serve(self, epochs: Epochs) -> None:
-        """Every worker answers from these, or from newer ones; costs what differs from those before."""
+    def serve(self, epochs: Epochs, changed: Collection[str] | None = None) -> None:
+        """Every worker answers from these, or from newer ones; of other CAs than `changed` they are as before."""
         with self._lock:
             if epochs is self._served:
                 return
             former, self._served = self._served, epochs
-            self._compare(differing(former, epochs))
+            self._compare(differing(former, epochs) if changed is None else changed)
             if self._doubted is not None:
                 new = epochs.keys() - self._doubted
                 self._doubted |= new

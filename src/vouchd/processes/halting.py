@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from vouchd.cloning.watermark import Epochs, Watermark
+from vouchd.cloning.watermark import Watermark
 from vouchd.errors import StoreError
 from vouchd.instance.selftests.start_proof import StartProof
 from vouchd.processes.pool import WorkerPool
+from vouchd.processes.store_watch import Published
 from vouchd.service.answering import BEHIND, UNPROVED
 from vouchd.service.selftests import SelfTestName, SelfTestResult, Trigger, failures, halting
 
@@ -49,21 +50,24 @@ class Withholding:
         self._proof = proof
         self._shown = shown
         self._unproved: frozenset[str] = frozenset()
-        self._epochs: dict[int, Epochs] = {}  # of the manifests that a worker may answer from
+        self._manifests: dict[int, Published] = {}  # those that a worker may answer from
+        self._served = 0  # the version that all answered from
         self._late = watermark.late()
 
-    def published(self, version: int, epochs: Epochs) -> None:
+    def published(self, published: Published) -> None:
         """The manifest of that version has these epochs."""
-        self._epochs[version] = epochs
+        self._manifests[published.version] = published
 
     def look(self) -> None:
         """Hold what every worker answers from against what is known."""
         oldest = self._pool.oldest
         if oldest:  # before the first worker answers nothing is answered wrongly
-            self._epochs = {version: epochs for version, epochs in self._epochs.items() if version >= oldest}
-            epochs = self._epochs.get(oldest)
-            if epochs is not None:  # else it is not known what is answered: no progress
-                self._watermark.serve(epochs)
+            oldest_manifest = self._manifests.get(oldest)
+            if oldest_manifest is not None:  # else it is not known what is answered: no progress
+                changed = changed_between(self._manifests, self._served, oldest)
+                self._watermark.serve(oldest_manifest.epochs, changed)
+                self._served = oldest
+            self._manifests = {version: one for version, one in self._manifests.items() if version >= oldest}
         self._look_at_proof()
         late = self._watermark.late()
         self._pool.withhold(late)
@@ -90,6 +94,17 @@ class Withholding:
             self._unproved = unproved
             self._pool.withhold(unproved, UNPROVED)
             self._withhold(unproved, UNPROVED)
+
+
+def changed_between(manifests: Mapping[int, Published], served: int, version: int) -> frozenset[str] | None:
+    """The ids of the CAs that a manifest has otherwise than the one of version `served`; None: any may be."""
+    changed = frozenset[str]()
+    while version != served:
+        one = manifests.get(version)
+        if one is None or one.changed is None:
+            return None
+        changed, version = changed | one.changed, one.former
+    return changed
 
 
 class Verdict:

@@ -151,7 +151,7 @@ class _Instance:
         await self._step(self._complete)  # workers read their keys meanwhile
         settings = self._settings
         # What workers of before a restart answer from.
-        self._withholding.published(self._watch.published.version, self._watch.published.epochs)
+        self._withholding.published(self._watch.published)
         self._watch.begin()
         await self._get_ready()
         await self._step(self._prove)
@@ -420,7 +420,7 @@ class _Instance:
     def _on_published(self, published: Published) -> None:
         self._report_due.set()
         self._upkeep.wake()
-        self._withholding.published(published.version, published.epochs)
+        self._withholding.published(published)
         if published.version != self._pool.version:
             self._pool.load(published.version)
             if self._agent_part is not None:

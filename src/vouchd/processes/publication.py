@@ -308,6 +308,8 @@ class ManifestPublication:
             behind=self._marked,
             repairs=self._repairs,
             epochs=epochs,
+            former=self._published.version,
+            changed=frozenset(changed),
         )
 
     def _expect_folds(self) -> None:

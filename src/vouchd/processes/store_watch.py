@@ -56,7 +56,8 @@ class Published:
     turned out to be damaged and were made again since this process began. `refusals` are of the epochs that the store
     has and this member does not serve. `labels` are those of the CAs by id, `quarantined` the CRLs that the store held
     back when it was read last. `epochs` are those that the manifest names, by the CA's id. `uncovered` are the CAs
-    whose CRLs do not speak for every certificate.
+    whose CRLs do not speak for every certificate. `changed` are the ids of the CAs that the manifest of version
+    `former` has otherwise; None: any may be.
     """
 
     version: int
@@ -68,6 +69,8 @@ class Published:
     quarantined: tuple[HeldCRL, ...] = ()
     epochs: Mapping[str, tuple[Epoch, ...]] = field(default_factory=dict)
     uncovered: tuple[UncoveredCA, ...] = ()
+    former: int = 0
+    changed: frozenset[str] | None = None
 
 
 class Publication(Protocol):
