@@ -92,6 +92,26 @@ def test_serial_octets_are_those_of_the_certificate():
     assert certs.serial_octets(leaf.certificate) == b"\x00\x80" == leaf.serial
 
 
+@pytest.mark.parametrize("kind", ["EC", "RSA", "Ed25519", "ML-DSA-44"])
+@pytest.mark.parametrize("version", ["v3", "v1"])
+def test_fields_are_those_that_the_library_reads(kind: str, version: str):
+    """Names, serial, algorithm and key of a certificate are its own, with and without a version."""
+    made = CA.create("A CA of a long name" * 3, kind=kind).der
+    if version == "v1":
+        outer = [der.element(made, part) for part in der.children(made, der.whole(made, der.SEQUENCE))]
+        fields = [der.element(outer[0], part) for part in der.children(outer[0], der.whole(outer[0], der.SEQUENCE))]
+        made = der.tlv(der.SEQUENCE, der.tlv(der.SEQUENCE, *fields[1:7]), *outer[1:])
+    certificate = certs.load_certificate(made)
+    assert certificate.version.name == version
+    assert certs.subject_der(certificate) == certificate.subject.public_bytes()
+    assert certs.issuer_der(certificate) == certificate.issuer.public_bytes()
+    assert int.from_bytes(certs.serial_octets(certificate), "big") == certificate.serial_number
+    assert certs.public_key(certificate) == certificate.public_key()
+    key_info = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert key_info.endswith(b"\x00" + certs.public_key_bits(certificate))
+    assert certs.is_issued_by(certificate, certificate) is (version == "v3")
+
+
 def test_signing_end_is_worked_out_once_for_the_same_certificates(monkeypatch):
     """A start asks of the same signer and CA again and again; another history of the CA is another question."""
     signer, worked = ONE.issue_signer(), []

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vouchd.pkix import memo as memory
-from vouchd.pkix.memo import memo, remember, settle, shared
+from vouchd.pkix.memo import at_hand, memo, put_at_hand, remember, settle, shared
 
 
 @given(st.lists(st.integers(0, 5)))
@@ -69,3 +69,23 @@ def test_equal_texts_are_one_object():
     """It is held once, however often it is read."""
     letters = ["a", "b"]
     assert shared("".join(letters)) is shared("".join(letters))
+
+
+def test_what_is_at_hand_is_of_that_object_and_of_no_other():
+    """Of few objects it is worked out once each, of one that took the place of another anew, whatever it equals."""
+    calls: list[int] = []
+
+    @at_hand(2)
+    def size(subject: list[int]) -> int:
+        calls.append(len(subject))
+        return len(subject)
+
+    kept = [1, 2, 3]
+    assert [size(kept), size(kept)] == [3, 3]
+    assert calls == [3]
+    for length in range(100):  # each is let go before the next one, which may lie where it was
+        assert size([0] * length) == length
+    assert calls == [3, *range(100)]
+    put_at_hand(size, 7, kept)
+    assert size(kept) == 7
+    assert size([*kept]) == 3

@@ -85,7 +85,7 @@ def _authority(
             f"the signer's certificate is outside its validity: {_name(certificate)}",
             hint="the responder needs a current one",
         )
-    if certs.authority_id(certificate) == certs.authority_id(issuer):
+    if _identity(certificate) == _identity(issuer):
         return SignerRole.ISSUER
     if any(certificate == one for one in _certificates(trusted)):
         return SignerRole.TRUSTED
@@ -104,6 +104,10 @@ def _authority(
     return SignerRole.DELEGATED
 
 
+def _identity(certificate: x509.Certificate) -> tuple[bytes, bytes]:
+    return certs.subject_der(certificate), certs.public_key_bits(certificate)
+
+
 def _name(certificate: x509.Certificate) -> str:
     return certificate.subject.rfc4514_string()
 
@@ -111,15 +115,15 @@ def _name(certificate: x509.Certificate) -> str:
 def _may_sign(certificate: x509.Certificate) -> bool:
     """Whether keyUsage, where there is one, allows signatures (RFC 5280 section 4.2.1.3)."""
     try:
-        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
-    except (x509.ExtensionNotFound, ValueError):
+        usage = certs.extension(certificate, x509.KeyUsage)
+    except ValueError:
         return True
-    return usage.digital_signature or usage.content_commitment
+    return usage is None or usage.digital_signature or usage.content_commitment
 
 
 def _check_signature(basic: BasicResponse, certificate: x509.Certificate) -> None:
     try:
-        verify(certificate.public_key(), basic.algorithm_der, basic.signature, basic.response_data_der)
+        verify(certs.public_key(certificate), basic.algorithm_der, basic.signature, basic.response_data_der)
     except ValueError as error:
         raise VerificationError(
             f"the signature of the answer does not verify: {error}",

@@ -5,25 +5,31 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import NamedTuple
+from functools import lru_cache, partial
+from typing import NamedTuple, TypeVar
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from vouchd.errors import SigningError
-from vouchd.pkix import der, names
-from vouchd.pkix.memo import memo, shared
+from vouchd.pkix import names
+from vouchd.pkix.memo import at_hand, memo, put_at_hand, shared
 from vouchd.pkix.signatures import verify
+
+E = TypeVar("E", bound=x509.ExtensionType)
 
 _REMEMBERED = 1 << 15
 _AT_HAND = 1 << 8  # certificates: of each several things are wanted, one after the other
-_SHA256 = hashes.SHA256()
 _issued: dict[bytes, bool] = {}  # by the SHA-256 of a certificate and of its issuer's
 
-DIGEST_FUNCTIONS = {"SHA-1": "sha1", "SHA-256": "sha256", "SHA-384": "sha384", "SHA-512": "sha512"}
+DIGEST_FUNCTIONS = {
+    "SHA-1": partial(hashlib.sha1, usedforsecurity=False),
+    "SHA-256": partial(hashlib.sha256, usedforsecurity=False),
+    "SHA-384": partial(hashlib.sha384, usedforsecurity=False),
+    "SHA-512": partial(hashlib.sha512, usedforsecurity=False),
+}
 
 
 UNREADABLE = "(a name that cannot be read)"
@@ -33,9 +39,27 @@ UNREADABLE = "(a name that cannot be read)"
 def load_certificate(certificate_der: bytes) -> x509.Certificate:
     """The certificate in DER. Raises: ValueError."""
     try:
-        return x509.load_der_x509_certificate(certificate_der)
+        certificate = x509.load_der_x509_certificate(certificate_der)
     except (ValueError, TypeError, x509.InvalidVersion, x509.UnsupportedGeneralNameType) as exc:
         raise ValueError("no X.509 certificate in DER") from exc
+    put_at_hand(_der, certificate_der, certificate)
+    return certificate
+
+
+@at_hand(_AT_HAND)
+def _der(certificate: x509.Certificate) -> bytes:
+    """Its DER, which the library would encode anew each time."""
+    return certificate.public_bytes(Encoding.DER)
+
+
+def public_key(certificate: x509.Certificate) -> PublicKeyTypes:
+    """Its public key, one object for all certificates of that key. Raises: ValueError; UnsupportedAlgorithm."""
+    return _public_key(_fields(certificate).key_info)
+
+
+@lru_cache(maxsize=1 << 4)  # a signer's, which many CAs may have certified
+def _public_key(key_info_der: bytes) -> PublicKeyTypes:
+    return load_der_public_key(key_info_der)
 
 
 def name_text(certificate: x509.Certificate) -> str:
@@ -57,18 +81,17 @@ def _text(name: Callable[[], x509.Name]) -> str:
 
 def subject_der(certificate: x509.Certificate) -> bytes:
     """DER of the subject Name, byte for byte as the certificate has it."""
-    return _tbs_field(certificate, _SUBJECT)
+    return _fields(certificate).subject
 
 
 def issuer_der(certificate: x509.Certificate) -> bytes:
     """DER of the issuer Name, byte for byte as the certificate has it."""
-    return _tbs_field(certificate, _ISSUER)
+    return _fields(certificate).issuer
 
 
 def serial_octets(certificate: x509.Certificate) -> bytes:
     """Content octets of the serialNumber INTEGER."""
-    data, elements = _tbs(certificate)
-    return der.content(data, elements[_SERIAL])
+    return _fields(certificate).serial
 
 
 def public_key_bits(certificate: x509.Certificate) -> bytes:
@@ -76,29 +99,24 @@ def public_key_bits(certificate: x509.Certificate) -> bytes:
 
     Taken from the certificate as it stands: encoding the key again would change a compressed EC point.
     """
-    data, elements = _tbs(certificate)
-    _, algorithm_end = _bounds(data, elements[_PUBLIC_KEY].start)
-    start, end = _bounds(data, algorithm_end)
-    return data[start + 1 : end]  # the first octet tells that no bit of the last one is unused
+    return _fields(certificate).key_bits
 
 
 def key_hash(certificate: x509.Certificate) -> bytes:
     """KeyHash of ResponderID: SHA-1 of the subjectPublicKey value (RFC 6960 section 4.2.1)."""
-    return hashlib.sha1(public_key_bits(certificate), usedforsecurity=False).digest()
+    return DIGEST_FUNCTIONS["SHA-1"](public_key_bits(certificate)).digest()
 
 
 def issuer_hashes(certificate: x509.Certificate, digest: str) -> tuple[bytes, bytes]:
     """Issuer name hash and key hash of CertIDs for what this CA issued; `digest` as in DIGEST_FUNCTIONS."""
     function = DIGEST_FUNCTIONS[digest]
-    name = hashlib.new(function, subject_der(certificate), usedforsecurity=False).digest()
-    return name, hashlib.new(function, public_key_bits(certificate), usedforsecurity=False).digest()
+    return function(subject_der(certificate)).digest(), function(public_key_bits(certificate)).digest()
 
 
 def issuer_hash(name_der: bytes, key_bits: bytes, digest: str) -> bytes:
     """Issuer name hash and key hash of CertIDs, one after the other, for this spelling of a name and this key."""
     function = DIGEST_FUNCTIONS[digest]
-    parts = (hashlib.new(function, part, usedforsecurity=False).digest() for part in (name_der, key_bits))
-    return b"".join(parts)
+    return function(name_der).digest() + function(key_bits).digest()
 
 
 @memo(_REMEMBERED)
@@ -143,11 +161,13 @@ def authority_id(certificate: x509.Certificate) -> str:
     return hashlib.sha256(subject_der(certificate) + public_key_bits(certificate)).hexdigest()
 
 
+@at_hand(_AT_HAND)
 def not_before(certificate: x509.Certificate) -> int:
     """POSIX seconds of notBefore."""
     return int(certificate.not_valid_before_utc.timestamp())
 
 
+@at_hand(_AT_HAND)
 def not_after(certificate: x509.Certificate) -> int:
     """POSIX seconds of notAfter."""
     return int(certificate.not_valid_after_utc.timestamp())
@@ -168,9 +188,9 @@ def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> boo
     return known
 
 
-@lru_cache(maxsize=_AT_HAND)
+@at_hand(_AT_HAND)
 def _fingerprint(certificate: x509.Certificate) -> bytes:
-    return certificate.fingerprint(_SHA256)
+    return hashlib.sha256(_der(certificate)).digest()
 
 
 def _is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
@@ -178,8 +198,8 @@ def _is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bo
         return False
     try:
         verify(
-            issuer.public_key(),
-            _signature_algorithm(certificate),
+            public_key(issuer),
+            _fields(certificate).signature,
             certificate.signature,
             certificate.tbs_certificate_bytes,
         )
@@ -194,23 +214,30 @@ def is_self_signed(certificate_der: bytes) -> bool:
     return is_issued_by(certificate, certificate)
 
 
+def extension(certificate: x509.Certificate, kind: type[E]) -> E | None:
+    """The value of its extension of that kind, None when there is none. Raises: ValueError."""
+    for one in certificate.extensions:
+        if one.oid == kind.oid and isinstance(one.value, kind):
+            return one.value
+    return None
+
+
 def has_ocsp_signing(certificate: x509.Certificate) -> bool:
     """Whether extendedKeyUsage holds id-kp-OCSPSigning."""
     try:
-        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except (x509.ExtensionNotFound, ValueError):
+        usage = extension(certificate, x509.ExtendedKeyUsage)
+    except ValueError:
         return False
-    return ExtendedKeyUsageOID.OCSP_SIGNING in usage
+    return usage is not None and ExtendedKeyUsageOID.OCSP_SIGNING in usage
 
 
 def may_sign(certificate: x509.Certificate) -> bool:
     """Whether its keyUsage, where it has one, allows digitalSignature (RFC 5280 section 4.2.1.3)."""
     try:
-        return certificate.extensions.get_extension_for_class(x509.KeyUsage).value.digital_signature
-    except x509.ExtensionNotFound:
-        return True
+        usage = extension(certificate, x509.KeyUsage)
     except ValueError:
         return False
+    return usage is None or usage.digital_signature
 
 
 def unknown_critical(certificate: x509.Certificate) -> str:
@@ -226,10 +253,9 @@ def unknown_critical(certificate: x509.Certificate) -> str:
 def has_nocheck(certificate: x509.Certificate) -> bool:
     """Whether id-pkix-ocsp-nocheck is there (RFC 6960 section 4.2.2.2.1)."""
     try:
-        certificate.extensions.get_extension_for_class(x509.OCSPNoCheck)
-    except (x509.ExtensionNotFound, ValueError):
+        return extension(certificate, x509.OCSPNoCheck) is not None
+    except ValueError:
         return False
-    return True
 
 
 TRUSTED = "a trusted responder: the CA did not issue it, and clients have to be configured to trust it"
@@ -283,7 +309,7 @@ def signing_end_of(signer_der: bytes, certificates: tuple[bytes, ...], *, truste
 
 def _fitness(signer: x509.Certificate, authority: x509.Certificate) -> SignerFitness:
     """What holds at any time. Raises: SigningError."""
-    judgement = _judged(signer.public_bytes(Encoding.DER), authority.public_bytes(Encoding.DER))
+    judgement = _judged(_der(signer), _der(authority))
     if isinstance(judgement, SignerFitness):
         return judgement
     raise SigningError(judgement.why, hint=judgement.hint)
@@ -352,25 +378,42 @@ def check_signer_of(
     raise first or SigningError("a CA without a certificate")
 
 
-_SERIAL, _SIGNATURE, _ISSUER, _SUBJECT, _PUBLIC_KEY = 0, 1, 2, 4, 5
+class _Fields(NamedTuple):
+    """Of a certificate: elements in DER, but for the content of serialNumber and the value of subjectPublicKey."""
+
+    serial: bytes
+    signature: bytes
+    issuer: bytes
+    subject: bytes
+    key_info: bytes
+    key_bits: bytes
 
 
-@lru_cache(maxsize=_AT_HAND)
-def _tbs(certificate: x509.Certificate) -> tuple[bytes, list[der.TLV]]:
-    """TBSCertificate, and its elements from serialNumber to subjectPublicKeyInfo.
+@at_hand(_AT_HAND)
+def _fields(certificate: x509.Certificate) -> _Fields:
+    """What is wanted of a certificate as it stands.
 
-    The library encodes it anew each time. It has read all of it as strict DER, so its tags and lengths are believed: a
-    start with many CAs wants a dozen fields of each certificate.
+    The library has read all of it as strict DER, so its tags and lengths are believed.
     """
-    data = certificate.tbs_certificate_bytes
-    elements: list[der.TLV] = []
-    position = der.read_tlv(data, 0, len(data)).start
-    while len(elements) <= _PUBLIC_KEY:
-        start, end = _bounds(data, position)
-        if data[position] != 0xA0:  # the version
-            elements.append(der.TLV(data[position], position, start, end))
-        position = end
-    return data, elements
+    data = _der(certificate)
+    begin, _ = _bounds(data, _bounds(data, 0)[0])
+    if data[begin] == 0xA0:  # the version
+        _, begin = _bounds(data, begin)
+    serial, serial_end = _bounds(data, begin)
+    _, signature_end = _bounds(data, serial_end)
+    _, issuer_end = _bounds(data, signature_end)
+    _, validity_end = _bounds(data, issuer_end)
+    _, subject_end = _bounds(data, validity_end)
+    algorithm, key_info_end = _bounds(data, subject_end)
+    key, key_end = _bounds(data, _bounds(data, algorithm)[1])
+    return _Fields(
+        serial=data[serial:serial_end],
+        signature=data[serial_end:signature_end],
+        issuer=data[signature_end:issuer_end],
+        subject=data[validity_end:subject_end],
+        key_info=data[subject_end:key_info_end],
+        key_bits=data[key + 1 : key_end],  # the first octet tells that no bit of the last one is unused
+    )
 
 
 def _bounds(data: bytes, position: int) -> tuple[int, int]:
@@ -381,12 +424,3 @@ def _bounds(data: bytes, position: int) -> tuple[int, int]:
         length = int.from_bytes(data[start : start + octets], "big")
         start += octets
     return start, start + length
-
-
-def _tbs_field(certificate: x509.Certificate, place: int) -> bytes:
-    data, elements = _tbs(certificate)
-    return der.element(data, elements[place])
-
-
-def _signature_algorithm(certificate: x509.Certificate) -> bytes:
-    return _tbs_field(certificate, _SIGNATURE)

@@ -12,6 +12,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
+S = TypeVar("S")
 V = TypeVar("V")
 
 _LITTLE = 1 << 10
@@ -27,6 +28,7 @@ class _Memory(dict[Any, Any]):
 
 
 _memories: dict[Callable[..., Any], _Memory] = {}  # by the functions that they are of
+_at_hand: dict[Callable[..., Any], _Memory] = {}  # likewise
 _texts = _Memory(_MOST_TEXTS)
 
 
@@ -53,9 +55,37 @@ def memo(most: int) -> Callable[[Callable[P, V]], Callable[P, V]]:
     return remembering
 
 
+def at_hand(most: int) -> Callable[[Callable[[S], V]], Callable[[S], V]]:
+    """A pure function with what it said of the last objects, at most so many: they are told apart by their identity.
+
+    For objects of which several things are wanted one after the other, and that take long to be compared or hashed.
+    """
+
+    def remembering(function: Callable[[S], V]) -> Callable[[S], V]:
+        known = _Memory(most)
+
+        @wraps(function)
+        def remembered(subject: S) -> V:
+            pair = known.get(id(subject))
+            if pair is None:  # with the object, so that none other is where it was
+                pair = subject, function(subject)
+                _keep(known, id(subject), pair)
+            return pair[1]
+
+        _at_hand[remembered] = known
+        return remembered
+
+    return remembering
+
+
 def remember(function: Callable[P, V], value: V, *args: P.args, **kwargs: P.kwargs) -> None:
     """Take that for what a function with a `memo` says of these arguments, which another process has worked out."""
     _keep(_memories[function], args[0] if len(args) == 1 and not kwargs else (*args, *kwargs.values()), value)
+
+
+def put_at_hand(function: Callable[[S], V], value: V, subject: S) -> None:
+    """Take that for what a function with results `at_hand` says of an object."""
+    _keep(_at_hand[function], id(subject), (subject, value))
 
 
 def settle() -> None:
