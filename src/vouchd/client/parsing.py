@@ -34,24 +34,28 @@ def parse_response(data: bytes) -> OCSPResponse:
 class _Fields:
     """The elements of one SEQUENCE, taken in order."""
 
+    __slots__ = ("_data", "_end", "_next")
+
     def __init__(self, data: bytes, parent: der.TLV) -> None:
-        self._left = list(der.children(data, parent))
+        self._data, self._next, self._end = data, parent.start, parent.end
 
     def take(self, *tags: int) -> der.TLV:
         """The next element, of one of `tags`."""
-        if not self._left or self._left[0].tag not in tags:
-            actual = f"{self._left[0].tag:#04x}" if self._left else "the end"
+        element = der.read_tlv(self._data, self._next, self._end) if self._next < self._end else None
+        if element is None or element.tag not in tags:
+            actual = f"{element.tag:#04x}" if element else "the end"
             raise ValueError(f"{actual} where {' or '.join(f'{tag:#04x}' for tag in tags)} belongs")
-        return self._left.pop(0)
+        self._next = element.end
+        return element
 
     def optional(self, tag: int) -> der.TLV | None:
         """The next element when it has `tag`, else None."""
-        return self._left.pop(0) if self._left and self._left[0].tag == tag else None
+        return self.take(tag) if self._next < self._end and self._data[self._next] == tag else None
 
     def end(self) -> None:
         """Refuse what is left."""
-        if self._left:
-            raise ValueError(f"unexpected element {self._left[0].tag:#04x}")
+        if self._next < self._end:
+            raise ValueError(f"unexpected element {self._data[self._next]:#04x}")
 
 
 def _inner(data: bytes, explicit: der.TLV, tag: int) -> der.TLV:

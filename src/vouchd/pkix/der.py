@@ -25,6 +25,9 @@ class TLV(NamedTuple):
     end: int
 
 
+_new = tuple.__new__  # as TLV's own does, without a call in between: all reading is this
+
+
 def read_tlv(data: Buffer, pos: int, limit: int) -> TLV:
     """The element at `pos`, which must end at or before `limit`. Raises: ValueError."""
     if pos + 2 > limit:
@@ -43,7 +46,7 @@ def read_tlv(data: Buffer, pos: int, limit: int) -> TLV:
             raise ValueError("length that is not minimal")
     if start + length > limit:
         raise ValueError("element that is longer than what holds it")
-    return TLV(tag, pos, start, start + length)
+    return _new(TLV, (tag, pos, start, start + length))
 
 
 def expect(data: Buffer, pos: int, limit: int, tag: int) -> TLV:
@@ -131,13 +134,18 @@ _EPOCH_DAY = dt.date(1970, 1, 1).toordinal()
 
 def time_seconds(data: Buffer, tlv: TLV) -> int:
     """POSIX seconds of a UTCTime or GeneralizedTime as RFC 5280 section 4.1.2.5 restricts them. Raises: ValueError."""
-    text = content(data, tlv).decode("ascii", "replace")
+    text = content(data, tlv)
     if tlv.tag == UTC_TIME and len(text) == len("YYMMDDHHMMSSZ"):
-        text = ("20" if text[:2] < "50" else "19") + text
+        text = (b"20" if text[:2] < b"50" else b"19") + text
     elif tlv.tag != GENERALIZED_TIME:
         raise ValueError("no UTCTime or GeneralizedTime")
-    if len(text) != len("YYYYMMDDHHMMSSZ") or not text[:14].isdigit() or text[14] != "Z":
+    if len(text) != len("YYYYMMDDHHMMSSZ") or not text[:14].isdigit() or text[14:] != b"Z":
         raise ValueError("time that is not in whole seconds of UTC")
+    return _posix_seconds(text)
+
+
+@lru_cache(maxsize=1 << 10)  # an answer has one time several times
+def _posix_seconds(text: bytes) -> int:
     year, month, day = int(text[:4]), int(text[4:6]), int(text[6:8])
     hour, minute, second = int(text[8:10]), int(text[10:12]), int(text[12:14])
     if hour > _LAST_HOUR or minute > _LAST_MINUTE or second > _LAST_SECOND:
@@ -175,6 +183,7 @@ def integer_tlv(value: int) -> bytes:
     return tlv(INTEGER, value.to_bytes(bits // 8 + 1, "big", signed=True))
 
 
+@lru_cache(maxsize=1 << 8)
 def oid_octets(dotted_form: str) -> bytes:
     """Content octets of an OBJECT IDENTIFIER in dotted form."""
     first, second, *rest = (int(arc) for arc in dotted_form.split("."))
@@ -192,6 +201,7 @@ def oid_tlv(dotted_form: str) -> bytes:
     return tlv(OID, oid_octets(dotted_form))
 
 
+@lru_cache(maxsize=1 << 8)  # of at most MAX_OID_OCTETS
 def dotted(octets: bytes) -> str:
     """The dotted form of an OBJECT IDENTIFIER's content octets, as `oid` reads them. Raises: ValueError."""
     oid(octets, TLV(OID, 0, 0, len(octets)))
