@@ -220,6 +220,7 @@ def test_changes_between_manifests_are_those_of_each_that_came_since():
     assert changed_between(manifests, 9, 10) is None
     assert changed_between(manifests, 6, 9) is None
     assert changed_between(manifests, 9, 7) is None
+    assert changed_between({9: Published(9, former=9, changed=frozenset())}, 0, 9) is None
 
 
 def test_one_more_crl_has_no_other_ca_looked_at(monkeypatch):

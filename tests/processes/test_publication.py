@@ -117,7 +117,9 @@ def test_restarted_manager_goes_on_with_the_version_on_disk(site):
     site.accept(1, 5)
     before = site.publication.publish()
     restarted = site.open()
-    assert restarted.current() == before
+    for _ in range(2):
+        published = restarted.current()
+        assert (published, published.former) == (before, 0)
     assert restarted.publish() == before
     site.accept(2, 6)
     assert restarted.publish().version == 2

@@ -101,7 +101,7 @@ def changed_between(manifests: Mapping[int, Published], served: int, version: in
     changed = frozenset[str]()
     while version != served:
         one = manifests.get(version)
-        if one is None or one.changed is None:
+        if one is None or one.changed is None or one.former >= version:
             return None
         changed, version = changed | one.changed, one.former
     return changed

@@ -92,6 +92,8 @@ class ManifestPublication:
 
     def current(self) -> Published:
         """See Publication; a damaged manifest or index counts as none, `publish` makes it anew."""
+        if self._published.version:  # nobody else writes it
+            return self._published
         try:
             state = self._manifest.load(self._stored())
             shown = _shown(self._files.serving, self._manifest.facts.keys())
