@@ -14,28 +14,27 @@ class SignerCertificates(dict[str, bytes]):
 
     def __init__(self, certificates: Mapping[str, bytes]) -> None:
         super().__init__(certificates)
-        by_name: dict[bytes, list[str]] = {}
+        by_issuer: dict[bytes, list[str]] = {}
+        by_subject: dict[bytes, list[str]] = {}
         for nickname, certificate_der in certificates.items():
             naming = certs.naming(certificate_der)
-            for name in (naming.issuer, naming.subject):
-                named = by_name.setdefault(name, [])
-                if named[-1:] != [nickname]:  # its issuer and its own name may be one
-                    named.append(nickname)
-        self._by_name = {name: tuple(named) for name, named in by_name.items()}  # half as large as lists
+            by_issuer.setdefault(naming.issuer, []).append(nickname)
+            by_subject.setdefault(naming.subject, []).append(nickname)
+        # Half as large as lists.
+        self._by_issuer = {name: tuple(named) for name, named in by_issuer.items()}
+        self._by_subject = {name: tuple(named) for name, named in by_subject.items()}
 
     def near(self, authority: Authority) -> list[str]:
         """The nicknames, in order, of those issued under the CA's name or of that name: no other can be fit for it."""
         known = {names.canonical(certs.name_and_key(one)[0]) for one in authority.certificates}
-        return sorted({nickname for name in known for nickname in self._by_name.get(name, ())})
+        return sorted({one for by in (self._by_issuer, self._by_subject) for name in known for one in by.get(name, ())})
 
-    def issued_by(self, authority: Authority) -> list[str]:
+    def issued_by(self, authority: Authority) -> tuple[str, ...]:
         """The nicknames of those that say that the CA, by the name of its newest certificate, has issued them."""
-        name = names.canonical(name_of(authority))
-        return [one for one in self._by_name.get(name, ()) if certs.naming(self[one]).issuer == name]
+        return self._by_issuer.get(names.canonical(name_of(authority)), ())
 
     def of_key(self, certificate_der: bytes) -> list[str]:
         """The nicknames of those with the subject, as it is spelt, and the key of that certificate."""
         identity = certs.name_and_key(certificate_der)
-        name = names.canonical(identity[0])
-        named = [one for one in self._by_name.get(name, ()) if certs.naming(self[one]).subject == name]
+        named = self._by_subject.get(names.canonical(identity[0]), ())
         return [one for one in named if certs.name_and_key(self[one]) == identity]
