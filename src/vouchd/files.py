@@ -24,6 +24,7 @@ from vouchd.errors import AlreadyExists, ConfigError, SigningError, StoreUnavail
 PRIVATE = 0o600
 PUBLIC = 0o644
 MAX_BYTES = 1 << 20
+_PIECE = 1 << 16
 LEFTOVER_SUFFIX = ".part"  # of what a process that was killed had not finished
 READABLE = "is the name right, and may this user read the file and its folder?"
 _WRITABLE = "free space, or mend the permissions of the folder"
@@ -37,8 +38,8 @@ def read_file(
 ) -> bytes:
     """The bytes of a file that has `limit` of them at most. Raises: FileNotFoundError; `error`."""
     try:
-        with path.open("rb") as file:
-            return _bounded(path, file, limit, error)
+        with _reading(path) as descriptor:
+            return _bounded(path, descriptor, limit, error)
     except FileNotFoundError:
         raise
     except OSError as problem:
@@ -179,14 +180,14 @@ def _nameless_file() -> BinaryIO:
 def read_secret(path: Path) -> bytes:
     """The bytes of a file with secrets, at most 1 MiB. Raises: SigningError, also when others may read the file."""
     try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
+        with _reading(path) as descriptor:
+            mode = os.fstat(descriptor).st_mode
             if mode & _OTHERS:
                 raise SigningError(
                     f"{path}: holds a secret but others may read it (mode {mode & 0o7777:04o})",
                     hint=f"chmod 600 {path}",
                 )
-            return _bounded(path, file, MAX_BYTES, SigningError)
+            return _bounded(path, descriptor, MAX_BYTES, SigningError)
     except OSError as problem:
         raise SigningError(f"{path}: cannot be read: {problem.strerror}", hint=READABLE) from problem
 
@@ -211,8 +212,21 @@ def read_secrets(path: Path) -> dict[str, str]:
     return secrets
 
 
-def _bounded(path: Path, file: BinaryIO, limit: int, error: type[VouchdError]) -> bytes:
-    data = file.read(limit + 1)
+@contextmanager
+def _reading(path: Path) -> Iterator[int]:
+    """A descriptor of the file: of twenty thousand keys and certificates a buffer and what looks at it are dear."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _bounded(path: Path, descriptor: int, limit: int, error: type[VouchdError]) -> bytes:
+    """All of it, at once where its size is as the system says; of a pipe it comes in pieces."""
+    data = os.read(descriptor, min(os.fstat(descriptor).st_size, limit) + 1)
+    while len(data) <= limit and (piece := os.read(descriptor, min(limit + 1 - len(data), _PIECE))):
+        data += piece
     if len(data) > limit:
         raise error(f"{path}: larger than {limit} bytes")
     return data
