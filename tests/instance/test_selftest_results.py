@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 
 import pytest
@@ -34,6 +35,25 @@ def test_file_that_is_not_ours_counts_as_none(tmp_path, text):
     assert SelfTestFile(path).latest() == ()
     SelfTestFile(path).merge([result("A")])
     assert SelfTestFile(path).latest() == (result("A"),)
+
+
+def test_results_are_understood_once_for_the_same_octets(tmp_path, monkeypatch):
+    """A manager that asks at each report decodes no JSON while nothing changed, and sees each change at once."""
+    path, decoded, loads = tmp_path / "selftests.json", [], json.loads
+    monkeypatch.setattr(json, "loads", lambda text: (decoded.append(text), loads(text))[1])
+    file = SelfTestFile(path)
+    assert file.latest() == ()
+    SelfTestFile(path).replace([result("A")])
+    assert [file.latest() for _ in range(3)] == [(result("A"),)] * 3
+    assert len(decoded) == 1
+    SelfTestFile(path).replace([result("B")])  # as many octets
+    assert file.latest() == (result("B"),)
+    remove_results(path)
+    assert file.latest() == ()
+    SelfTestFile(path).replace([result("B")])
+    assert file.latest() == (result("B"),)
+    path.write_text("{")
+    assert file.latest() == ()
 
 
 def test_no_file_is_no_result(tmp_path):

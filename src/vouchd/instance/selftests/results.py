@@ -25,15 +25,22 @@ class SelfTestFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._read: tuple[bytes, tuple[SelfTestResult, ...]] = b"", ()
 
     def latest(self) -> tuple[SelfTestResult, ...]:
-        """See SelfTestRecords; nothing when there is no file or it is not ours."""
+        """See SelfTestRecords; nothing when there is no file or it is not ours.
+
+        The same octets as the last time are read, and not understood anew: a manager asks at each report.
+        """
         try:
-            return tuple(SelfTestResult(**record) for record in json.loads(read_file(self._path, _MAX_BYTES)))
+            octets = read_file(self._path, _MAX_BYTES)
         except FileNotFoundError:
             return ()
-        except (ValueError, TypeError):  # of another version: as good as none
-            return ()
+        known, results = self._read
+        if octets != known:
+            results = _understood(octets)
+            self._read = octets, results
+        return results
 
     def replace(self, results: Sequence[SelfTestResult]) -> None:
         """See SelfTestRecords."""
@@ -64,6 +71,13 @@ class SelfTestFile:
 
     def _unavailable(self, error: OSError) -> StoreUnavailable:
         return StoreUnavailable(f"{self._path}: {error.strerror or error}", hint="mend its permissions, or free space")
+
+
+def _understood(octets: bytes) -> tuple[SelfTestResult, ...]:
+    try:
+        return tuple(SelfTestResult(**record) for record in json.loads(octets))
+    except (ValueError, TypeError):  # of another version: as good as none
+        return ()
 
 
 def remove_results(path: Path) -> None:
