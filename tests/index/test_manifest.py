@@ -15,6 +15,7 @@ from tests.manifests import write_manifest
 from vouchd.core import issued, records
 from vouchd.core.facts import AuthorityFacts, AuthorityPolicy, ExpiredCRLPolicy
 from vouchd.errors import IndexFileError, StoreUnavailable
+from vouchd.index.journal import JournalWriter
 from vouchd.index.manifest import (
     MANIFEST,
     Difference,
@@ -269,3 +270,19 @@ def test_one_crl_among_many_cas_costs_one_line_and_opens_one_file(tmp_path):
     assert state.changed_since(1) == {cas[7].id}
     assert (tmp_path / MANIFEST).stat().st_size - size < size / 10
     assert sum(one is other for one, other in zip(first.authorities, state.authorities, strict=True)) == len(cas) - 1
+
+
+@pytest.mark.parametrize("count", [10, 1_000])
+def test_no_piece_of_a_whole_grows_with_the_cas(tmp_path, monkeypatch, count):
+    """Each CA's record is written by itself: those of many CAs are never all there."""
+    pieces, begin = [], JournalWriter.begin
+    monkeypatch.setattr(
+        JournalWriter, "begin", lambda self, version, whole, *rest, **options: begin(
+            self, version, (pieces.append(piece) or piece for piece in whole), *rest, **options
+        )
+    )  # fmt: skip
+    cas = [an_authority(f"{number:x}") for number in range(count)]
+    write_manifest(tmp_path, 1, cas, ())
+    assert {one.authority for one in load_manifest(tmp_path).authorities} == set(cas)
+    assert len(pieces) >= count
+    assert max(map(len, pieces)) < 4096

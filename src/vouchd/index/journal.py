@@ -26,7 +26,7 @@ import json
 import os
 import secrets
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +45,11 @@ def line_of(record: bytes) -> bytes:
     return b"%08x %b\n" % (zlib.crc32(record), record)
 
 
+def _first_line(header: Mapping[str, object]) -> bytes:
+    """As long whatever it says, since what it says of the whole is known when that is written."""
+    return json.dumps(header).encode().ljust(_HEADER_OCTETS - 1) + b"\n"
+
+
 class JournalWriter:
     """The file at `path`, which only this object writes."""
 
@@ -57,20 +62,29 @@ class JournalWriter:
         """Whether a difference may be added; else the file has to be begun."""
         return 0 < self._size <= self._limit
 
-    def begin(self, version: int, whole: bytes, differences: Sequence[bytes] = (), *, alone: bool = False) -> None:
-        """Replace the file by a whole of that version, JSON, and differences from it. Raises: StoreUnavailable.
+    def begin(
+        self, version: int, whole: Iterable[bytes], differences: Sequence[bytes] = (), *, alone: bool = False
+    ) -> None:
+        """Replace the file by a whole of that version, JSON in pieces, and differences from it.
 
         `alone`: what was there before says nothing of it, though its versions may be the same.
+
+        Raises: StoreUnavailable.
         """
-        self._size = 0
+        self._size = octets = crc = 0
         own = {"format": FORMAT, "id": secrets.token_hex(8)} | ({"alone": 1} if alone else {})
-        header = own | {"version": version, "octets": len(whole), "crc": zlib.crc32(whole)}
-        text = b"%b\n%b\n%b" % (json.dumps(header).encode(), whole, b"".join(map(line_of, differences)))
         with replacing(self._path) as file:
-            file.write(text)
-            inode = os.fstat(file.fileno()).st_ino
-        self._size, self._inode = len(text), inode
-        self._limit = len(text) + max(len(whole), _LEAST_OCTETS)
+            file.write(_first_line({}))
+            for piece in whole:  # none of which is wanted any more: of ten thousand CAs the whole is long
+                file.write(piece)
+                octets, crc = octets + len(piece), zlib.crc32(piece, crc)
+            file.write(b"\n")
+            file.writelines(map(line_of, differences))
+            size, inode = file.tell(), os.fstat(file.fileno()).st_ino
+            file.seek(0)
+            file.write(_first_line(own | {"version": version, "octets": octets, "crc": crc}))
+        self._size, self._inode = size, inode
+        self._limit = size + max(octets, _LEAST_OCTETS)
 
     def add(self, difference: bytes) -> None:
         """Add a difference, JSON, durable on return. Raises: StoreUnavailable; the file has to be begun anew then."""

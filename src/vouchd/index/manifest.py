@@ -6,7 +6,8 @@ is a journal (`index.journal`): one more CRL among ten thousand CAs costs one li
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -252,13 +253,20 @@ def _read_former_served(directory: Path) -> Served:
         return Served()
 
 
-def _whole(facts: Facts) -> bytes:
-    whole = {
-        "authorities": [records.authority_record(one.authority) for one in facts.values()],
-        "epochs": [records.served_record(epoch) for one in facts.values() for epoch in one.epochs],
-        "behind": [each for each, one in facts.items() if one.behind],
-    }
-    return records.to_json(whole).encode()
+def _whole(facts: Facts) -> Iterator[bytes]:
+    """The JSON of a whole, a record a piece: those of ten thousand CAs take 60 MiB while they are all there."""
+    yield b'{"authorities":['
+    yield from _listed(records.authority_record(one.authority) for one in facts.values())
+    yield b'],"epochs":['
+    yield from _listed(records.served_record(epoch) for one in facts.values() for epoch in one.epochs)
+    yield b'],"behind":%b}' % json.dumps([each for each, one in facts.items() if one.behind]).encode()
+
+
+def _listed(members: Iterable[dict[str, Any]]) -> Iterator[bytes]:
+    comma = b""
+    for member in members:
+        yield comma + records.to_json(member).encode()
+        comma = b","
 
 
 def _read_whole(path: Path, text: bytes, known: Facts = _NO_FACTS) -> dict[str, AuthorityFacts]:
