@@ -157,9 +157,8 @@ def _rank(certificate_der: bytes) -> tuple[bool, int, int, bytes]:
 def is_ca(certificate: x509.Certificate) -> bool:
     """Whether it may issue certificates: basicConstraints with cA, and keyCertSign where there is keyUsage."""
     try:
-        extensions = certificate.extensions
-        constraints = extensions.get_extension_for_class(x509.BasicConstraints).value
-        usages = [extension.value for extension in extensions if isinstance(extension.value, x509.KeyUsage)]
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
+        constraints = certs.extension(certificate, x509.BasicConstraints)
+        usage = certs.extension(certificate, x509.KeyUsage)
+    except (x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
         return False
-    return constraints.ca and all(usage.key_cert_sign for usage in usages)
+    return constraints is not None and constraints.ca and (usage is None or usage.key_cert_sign)
