@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from vouchd.files import (
     MAX_BYTES,
     PUBLIC,
     Spool,
+    append_file,
     mapped_copy,
     read_file,
     read_secret,
@@ -129,6 +132,41 @@ def test_reader_refuses_what_is_too_large(tmp_path: Path) -> None:
         read_file(tmp_path / "big", 10, error=ConfigError)
     with pytest.raises(FileNotFoundError):
         read_file(tmp_path / "none")
+
+
+def test_pipe_is_read_whole_and_bounded_as_well(tmp_path: Path) -> None:
+    """What tells no size beforehand comes in pieces, and no more of it is taken than is allowed."""
+    for octets, limit in ((b"x" * 200_000, 200_000), (b"", 10), (b"x" * 200_001, 200_000)):
+        pipe = tmp_path / f"pipe{len(octets)}"
+        os.mkfifo(pipe)
+        writer = threading.Thread(target=_write, args=(pipe, octets))
+        writer.start()
+        try:
+            if len(octets) <= limit:
+                assert read_file(pipe, limit) == octets
+            else:
+                with pytest.raises(ConfigError, match="larger than 200000 bytes"):
+                    read_file(pipe, limit, error=ConfigError)
+        finally:
+            writer.join()
+
+
+def _write(path: Path, octets: bytes) -> None:
+    """To a reader that may go before all is written."""
+    with suppress(BrokenPipeError):
+        path.write_bytes(octets)
+
+
+def test_file_that_is_added_to_is_private_and_begun_anew_at_its_limit(tmp_path: Path) -> None:
+    """What can be done without stays bounded: the newest of it is what is kept."""
+    path = tmp_path / "grows"
+    for octets in (b"abc", b"def"):
+        append_file(path, octets, 7)
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"abcdef", 0o600)
+    append_file(path, b"gh", 7)
+    assert path.read_bytes() == b"gh"
+    with pytest.raises(ConfigError):
+        append_file(tmp_path, b"x", 7, error=ConfigError)
 
 
 def test_reader_of_a_tail_reads_so_many_octets_at_most(tmp_path: Path) -> None:
