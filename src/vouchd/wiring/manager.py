@@ -55,6 +55,7 @@ from vouchd.instance.selftests.shares import outcomes
 from vouchd.instance.selftests.start_proof import Conclusion, StartProof
 from vouchd.instance.signing_sets import SigningWord
 from vouchd.pkix.purposes import Validity
+from vouchd.processes.heap import keep_large_apart
 from vouchd.processes.logs import set_up_logs
 from vouchd.processes.manager import Parts, run_manager
 from vouchd.processes.publication import ManifestPublication
@@ -107,6 +108,7 @@ def run_instance(layout: Layout, *, warn: Warn) -> None:
     if holder not in {None, os.getpid()}:  # it is this process after a restart
         raise LifecycleError(f"this instance is already running, process {holder}", hint="stop it with `vouchd stop`")
     harden()  # before any key is read
+    keep_large_apart()
     gc.disable()  # until it answers: what a start makes stays, and to look at it again and again is a fifth of it
     config = cs_cfg.read(layout.cs_cfg)
     settings = settings_from(config, layout.root)

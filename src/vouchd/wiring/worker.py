@@ -23,6 +23,7 @@ from vouchd.index.serving import OpenIndexes
 from vouchd.instance.certificates.signers import Lost, load_signers
 from vouchd.instance.signing_sets import NamedSigners, SigningWord, read_sets
 from vouchd.pkix.memo import settle
+from vouchd.processes.heap import keep_large_apart
 from vouchd.processes.logs import set_up_logs
 from vouchd.processes.worker import collect_little, inherited
 from vouchd.processes.worker import run_worker as serve_worker
@@ -43,6 +44,7 @@ def run_worker(layout: Layout, slot: int) -> None:
     set_up_logs()
     raise_descriptor_limit()
     collect_little()
+    keep_large_apart()
     settle()  # a worker asks of each certificate a few times in a row: what it remembers it would remember for nothing
     harden()  # before any key is read
     inheritance = inherited()
