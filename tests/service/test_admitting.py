@@ -416,7 +416,7 @@ def test_fact_that_is_not_what_the_crl_says_is_named(look, field: str, value, na
 def test_crl_in_the_place_of_another_one_is_refused(look, monkeypatch):
     """The bytes are those that the facts name, or none of them count."""
     (epoch,) = look.world.store.epochs()
-    monkeypatch.setattr(look.world.indexing, "document", lambda _: b"another one")
+    monkeypatch.setattr(look.world.store, "document_chunks", lambda _: [b"another ", b"one"])
     (refusal,) = look.admit(epoch).refusals
     assert refusal.why == "the CRL in the store is not the one that its facts name"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from tests.laws.test_law1_only_what_is_verified_is_answered import Member, foreign_key
+from tests.laws.test_law1_only_what_is_verified_is_answered import REVOKED, Member, foreign_key
 from tests.pki import CA, DAY, HOUR, NOW, serial_octets, shared_key
 from tests.service.memory_indexes import MemoryIndexes
 from tests.service.recording import AGENT
@@ -170,6 +170,22 @@ def test_epoch_that_is_served_and_can_be_read_nowhere_any_more_is_lost(member):
     facts = member.indexing.prepare()
     assert (facts.lost, facts.epochs) == ({lab}, ())
     assert [one.id for one in facts.authorities] == [lab]
+
+
+def test_index_file_is_not_made_again_of_another_crl(member, monkeypatch):
+    """Octets that were put in the place of a CRL that is served are no CRL that this member has verified."""
+    (served,) = member.store.epochs()
+    lab = served.issuing_point.authority_id
+    member.publish()
+    for file in member.folder.glob("*.idx"):
+        file.unlink()
+    monkeypatch.setattr(member.store, "document_chunks", lambda _: [member.ca.crl({}, number=9)])
+    facts = member.indexing.prepare()
+    assert (facts.lost, facts.epochs) == ({lab}, ())
+    assert served.index_name not in member.indexing._writer.names()
+    member.publication.suspect_all()
+    member.publish()
+    assert member.answer(REVOKED) == "tryLater"
 
 
 def test_refusal_ends_with_its_ca(member):

@@ -13,7 +13,6 @@ says why it is refused as where there is one process.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -42,7 +41,7 @@ class Documents(Protocol):
     """What is stored of the CRLs, and their index files."""
 
     def document(self, record: CRLRecord) -> Buffer:
-        """The bytes of a CRL. Raises: NotFound, StoreUnavailable."""
+        """The bytes of a CRL, which are those that its facts name. Raises: CRLRejected, NotFound, StoreUnavailable."""
 
     def build_of(
         self, authority: Authority, epoch: Epoch, record: CRLRecord, document: Callable[[CRLRecord], Buffer]
@@ -86,8 +85,6 @@ def proof_of(
     authority: Authority, epoch: Epoch, record: CRLRecord, crl: Buffer, documents: Documents, at: int
 ) -> Proof:
     """What shows that a CRL that another process or member took in is what the store says of it."""
-    if hashlib.sha256(crl).hexdigest() != record.sha256:
-        raise CRLRejected("the CRL in the store is not the one that its facts name")
     header = read_header(crl)
     _require_told(authority, record, epoch, crl, header)
     if header.this_update > at + FUTURE_TOLERANCE_SECONDS:
@@ -160,7 +157,7 @@ def _lots(crls: Iterable[StoredCRL], documents: Documents) -> Iterator[list[tupl
     for crl in crls:
         if crl.record.size_bytes > _SMALL_OCTETS:
             continue
-        with suppress(NotFound, StoreUnavailable):
+        with suppress(CRLRejected, NotFound, StoreUnavailable):
             lot.append((crl, documents.document(crl.record)))
             octets += len(lot[-1][1])
         if octets >= _LOT_OCTETS:

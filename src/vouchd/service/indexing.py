@@ -5,6 +5,7 @@ Index files are derived: whatever happens to them they come back from the docume
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -23,7 +24,7 @@ from vouchd.core.facts import (
 )
 from vouchd.core.key_history import name_of
 from vouchd.core.ports import IndexWriter, StatusStore
-from vouchd.errors import IndexFileError, NotFound, StoreConflict
+from vouchd.errors import CRLError, CRLRejected, IndexFileError, NotFound, StoreConflict
 from vouchd.pkix.der import Buffer
 from vouchd.service.admitting import Admitted, Admitting, Refusal
 
@@ -123,10 +124,15 @@ class Indexing:
         return self._writer.missing(old.index_names, new.index_names, limit)
 
     def document(self, record: CRLRecord) -> Buffer:
-        """The bytes of a stored CRL, put together without holding them twice. Raises: NotFound."""
+        """The bytes of a stored CRL, put together without holding them twice.
+
+        Raises: NotFound; CRLRejected when the store has other bytes under its name.
+        """
         document = bytearray()
         for chunk in self._store.document_chunks(record.sha256):
             document += chunk
+        if hashlib.sha256(document).hexdigest() != record.sha256:
+            raise CRLRejected("the CRL in the store is not the one that its facts name")
         return document
 
     def doubt(self, names: Iterable[str]) -> None:
@@ -141,7 +147,8 @@ class Indexing:
     def ensure_index(self, authority: Authority, epoch: Epoch) -> bool:
         """Rebuild the index of `epoch` from the store's documents where it is missing or damaged; whether it was.
 
-        Raises: NotFound when the epoch is no longer current and its documents are gone.
+        Raises: NotFound when the epoch is no longer current and its documents are gone; CRLRejected when they are
+        others.
         """
         names = epoch.index_names
         if self._writer.is_intact(names.whole):
@@ -251,6 +258,8 @@ class Indexing:
             try:
                 if self.ensure_index(present[each].authority, epoch):
                     rebuilt.add(each)
+            except CRLError:  # it was admitted, but what it has to be made of anew is not it any more
+                lost.add(epoch)
             except NotFound:
                 if epoch.issuing_point not in admitted.kept:
                     raise
