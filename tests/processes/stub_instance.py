@@ -65,6 +65,8 @@ class FilePublication:
     def suspect_all(self, *, manifest: bool = False) -> None:
         """Nothing is kept that could be wrong."""
 
+    has_folds = False
+
     def fold(self) -> bool:
         return False
 

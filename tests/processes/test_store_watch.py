@@ -45,6 +45,8 @@ class Publication:
     def suspect_all(self, *, manifest: bool = False) -> None:
         self.suspects.append("manifest" if manifest else "all")
 
+    has_folds = False
+
     def fold(self) -> bool:
         self.folds += 1
         return False
@@ -287,7 +289,9 @@ async def test_deltas_are_folded_when_there_is_nothing_else_to_do(watched):
     """A look that publishes does not wait for it."""
     watched.store.number = 2
     await watched.step()
-    before = watched.store.folds
+    await watched.step()
+    assert not any(task.get_coro().__name__ == "_folded" for task in asyncio.all_tasks())  # none is due
+    watched.store.has_folds, before = True, watched.store.folds
     await watched.step()
     await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_coro().__name__ == "_folded"))
     assert watched.store.folds == before + 1
@@ -300,6 +304,8 @@ async def test_fold_that_fails_stops_no_look(watched, monkeypatch):
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(watched.store, "fold", fails)
+    watched.store.has_folds = True
+    await watched.step()
     await watched.step()
     await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_coro().__name__ == "_folded"))
     watched.store.number = 2

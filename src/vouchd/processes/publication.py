@@ -223,9 +223,14 @@ class ManifestPublication:
             self._tracing.past(crl, "published", begin_ns, manifest=version, seconds_since_acceptance=seconds)
         self.workers_trace.publish(version, new.keys() - old)
 
+    @property
+    def has_folds(self) -> bool:
+        """See Publication."""
+        return self._clock is not None and self._fold_at <= self._clock.now()
+
     def fold(self) -> bool:
         """See Publication."""
-        if self._clock is None or self._fold_at > self._clock.now():
+        if self._clock is None or not self.has_folds:
             return False
         now = self._clock.now()
         foldable = list(self._foldable.items())  # of which there may be others while this goes on

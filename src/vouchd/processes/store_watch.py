@@ -101,6 +101,10 @@ class Publication(Protocol):
     def retell(self) -> Published:
         """Publish once more what was published last, with what is behind another member now; the store is not asked."""
 
+    @property
+    def has_folds(self) -> bool:
+        """Whether there are deltas that have stood for so long that they are to be folded; costs nothing."""
+
     def fold(self) -> bool:
         """Put deltas that have stood for some time into their bases; whether there were any.
 
@@ -268,7 +272,7 @@ class StoreWatch:
 
     def _fold(self) -> None:
         """Beside the looks, which it would hold up."""
-        if self._folding is None:
+        if self._folding is None and self._publication.has_folds:
             self._folding = asyncio.create_task(self._folded())
 
     async def _folded(self) -> None:
