@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
-from vouchd.processes.heap import give_back
+from vouchd.processes.heap import give_back, keep
 
 MIB = 1 << 20
 
@@ -48,3 +50,26 @@ def test_what_is_large_goes_back_at_once_whatever_stays_beside_it():
     """Also after something larger has come and gone, for which the C library would keep the next ones."""
     done = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, check=True, text=True)
     assert done.stdout == "True\n"
+
+
+class Node:
+    """Something that may refer to itself."""
+
+    itself: Node
+
+
+def test_what_a_start_made_is_looked_at_once():
+    """Garbage among it goes; what stays is not looked at again, and goes when nothing refers to it."""
+    stays, garbage = [Node() for _ in range(1000)], Node()
+    garbage.itself = garbage
+    gone = [weakref.ref(garbage), weakref.ref(stays[0])]
+    del garbage
+    try:
+        keep()
+        looked_at = {id(each) for each in gc.get_objects()}
+        assert gone[0]() is None
+        assert not any(id(node) in looked_at for node in stays)
+        del stays[0]
+        assert gone[1]() is None
+    finally:
+        gc.unfreeze()

@@ -27,7 +27,7 @@ from vouchd.instance.pidfile import PidFile
 from vouchd.instance.report import InstanceReport, ReportFile, remove_report
 from vouchd.processes.halting import Verdict, Withholding, ignore, overlook
 from vouchd.processes.handover import Handover, execute, handover_in
-from vouchd.processes.heap import give_back
+from vouchd.processes.heap import give_back, keep
 from vouchd.processes.listeners import Listeners
 from vouchd.processes.logs import LogFile
 from vouchd.processes.pool import WorkerPool
@@ -357,6 +357,7 @@ class _Instance:
         self._settings.settled()
         await self._proved.wait()
         self._settings.proved()
+        await in_thread(keep)
         await in_thread(give_back)
 
     def _take_answers(self, answers: Sequence[GivenAnswer], lost: int) -> None:
