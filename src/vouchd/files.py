@@ -46,6 +46,20 @@ def read_file(
         raise error(f"{path}: cannot be read: {problem.strerror}", hint=hint) from problem
 
 
+@contextmanager
+def open_file(path: Path, limit: int, *, error: type[VouchdError] = StoreUnavailable) -> Iterator[BinaryIO]:
+    """A file that has `limit` octets at most, open while this is entered. Raises: FileNotFoundError; `error`."""
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size > limit:
+                raise error(f"{path}: larger than {limit} bytes")
+            yield file
+    except FileNotFoundError:
+        raise
+    except OSError as problem:
+        raise error(f"{path}: cannot be read: {problem.strerror}", hint=READABLE) from problem
+
+
 def read_head(path: Path, limit: int) -> bytes:
     """The first octets of a file, `limit` at most; none where it cannot be read, which who needs it all will tell."""
     try:

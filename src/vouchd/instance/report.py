@@ -8,16 +8,19 @@ file grows by whole lines and is replaced by rename, so a reader sees a whole re
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
+from typing import IO, Any, get_args, get_type_hints
 
 import msgspec
 
 from vouchd.audit.keeping import AuditState
 from vouchd.core.facts import Epoch, IssuingPointId, QuarantinedCRL
 from vouchd.core.records import rfc3339
-from vouchd.files import PUBLIC, extend_file, read_file, replacing
+from vouchd.files import PUBLIC, extend_file, open_file, replacing
 from vouchd.instance.backups import BackupRecord
 from vouchd.instance.refusals import RefusedCRL
 from vouchd.pkix.purposes import Validity
@@ -30,6 +33,7 @@ _MAX_BYTES = 256 << 20  # 10,000 CAs take some 10 MiB
 _LONG = ("issuing_points", "certificates", "labels")  # a row a CA, or more
 _ROWS = 100
 _LEAST_OCTETS = 1 << 16  # of lines, before the file is begun anew for them
+_DAMAGED = (msgspec.MsgspecError, KeyError, IndexError)  # or of another version of this program
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104  where the instance is asked, not bound
 
 
@@ -403,19 +407,20 @@ class ReportFile:
     """The file at `path` (0644: it holds no secret) as the one process that writes it sees it.
 
     With ten thousand CAs the long lists of a report are four million octets, of which one CRL changes a line. So the
-    file has a whole report in its first line, and in each line after that what the next report has otherwise. A line
-    without a line feed is not there yet. When the lines have become as long as the whole the file is begun anew.
+    file has a whole report in its first line, with the moment at which it was begun, and in each line after that what
+    the next report has otherwise, with the same moment. A line without a line feed is not there yet. When the lines
+    have become as long as the whole the file is begun anew.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._written: InstanceReport | None = None  # None: the file is to be begun
-        self._size = self._inode = self._limit = 0
+        self._begun = self._size = self._inode = self._limit = 0
 
     def write(self, report: InstanceReport) -> None:
         """Have the file say it; nothing is durable, as the next start writes it anew. Raises: StoreUnavailable."""
         before, self._written = self._written, None
-        change = None if before is None or self._size > self._limit else _Change.between(before, report)
+        change = None if before is None or self._size > self._limit else _Change.between(self._begun, before, report)
         if change is None:
             self._begin(report)
         else:
@@ -425,8 +430,9 @@ class ReportFile:
         self._written = report
 
     def _begin(self, report: InstanceReport) -> None:
+        self._begun = time.time_ns()
         with replacing(self._path, PUBLIC, durable=False) as file:
-            others = {name: getattr(report, name) for name in _NAMES if name not in _LONG}
+            others = {name: getattr(report, name) for name in _NAMES if name not in _LONG} | {"begun": self._begun}
             file.write(msgspec.json.encode(others)[:-1])
             for name in _LONG:
                 rows = getattr(report, name)
@@ -442,32 +448,34 @@ class ReportFile:
         self._limit = self._size + max(self._size, _LEAST_OCTETS)
 
 
-class _Change(msgspec.Struct, frozen=True):
-    """What a report has otherwise than the one before: fields by name, and rows of long lists by name and place."""
+class _Whole(msgspec.Struct, frozen=True):
+    """What the first line of the file has beside the report: when it was begun, nanoseconds."""
 
+    begun: int = 0
+
+
+class _Change(msgspec.Struct, frozen=True):
+    """What a report has otherwise than the one before: fields by name, and rows of long lists by name and place.
+
+    `of` is when the file was begun.
+    """
+
+    of: int
     fields: dict[str, msgspec.Raw]
     rows: dict[str, dict[int, msgspec.Raw]]
 
     @classmethod
-    def between(cls, before: InstanceReport, after: InstanceReport) -> _Change | None:
+    def between(cls, begun: int, before: InstanceReport, after: InstanceReport) -> _Change | None:
         """That; None when a long list has more or fewer rows."""
         if any(len(getattr(before, name)) != len(getattr(after, name)) for name in _LONG):
             return None
         pairs = {name: (getattr(before, name), getattr(after, name)) for name in _NAMES}
         changed = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
         return cls(
+            begun,
             {name: _raw(new) for name, (_, new) in changed.items() if name not in _LONG},
             {name: dict(_changed_rows(*pair)) for name, pair in changed.items() if name in _LONG},
         )
-
-    def apply(self, fields: dict[str, msgspec.Raw], rows: dict[str, list[msgspec.Raw]]) -> None:
-        """Change the fields of the report before; long lists of which a row changes are put into `rows`."""
-        fields.update(self.fields)
-        for name, changed in self.rows.items():
-            if name not in rows:
-                rows[name] = msgspec.json.decode(fields[name], type=list[msgspec.Raw])
-            for place, row in changed.items():
-                rows[name][place] = row
 
 
 def _changed_rows(before: tuple[object, ...], after: tuple[object, ...]) -> Iterator[tuple[int, msgspec.Raw]]:
@@ -489,23 +497,87 @@ def write_report(path: Path, report: InstanceReport) -> None:
     ReportFile(path).write(report)
 
 
+class ReportReader:
+    """The file at `path` as somebody sees it who looks again and again: when it has grown the new lines are read.
+
+    A start with ten thousand CAs is looked at for seconds, and to read all of its report takes a twentieth of one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._report: InstanceReport | None = None
+        self._begun = self._size = 0  # of the whole lines that were read
+        self._seen = (0, 0, 0)
+
+    def read(self) -> InstanceReport | None:
+        """The report, None when there is none or it is of another version of this program. Raises: StoreUnavailable."""
+        try:
+            with open_file(self._path, _MAX_BYTES) as file:
+                status = os.fstat(file.fileno())
+                seen = status.st_ino, status.st_size, status.st_mtime_ns
+                if self._report is not None and seen != self._seen:
+                    grows = seen[0] == self._seen[0] and self._takes_up(file)
+                    self._report = self._report if grows else None
+                if self._report is None:
+                    self._size = 0
+                    self._take(file)
+                self._seen = seen
+        except (FileNotFoundError, *_DAMAGED):
+            self._report = None
+        return self._report
+
+    def _takes_up(self, file: IO[bytes]) -> bool:
+        """Whether the file goes on where it was left: the number of one that is gone may be that of a new one."""
+        try:
+            self._take(file)
+        except _DAMAGED:
+            return False
+        return True
+
+    def _take(self, file: IO[bytes]) -> None:
+        """Take in the lines that were not read yet; one that has no end yet is left. Raises: those of _DAMAGED."""
+        file.seek(self._size)
+        *lines, rest = file.read(_MAX_BYTES).split(b"\n")
+        if self._report is None:
+            whole, *lines = lines or [rest]  # earlier versions wrote a whole one without a line feed
+            begun, report = (
+                msgspec.json.decode(whole, type=_Whole).begun,
+                msgspec.json.decode(whole, type=InstanceReport),
+            )
+            size = len(whole) + 1
+        else:
+            begun, report, size = self._begun, self._report, self._size
+        self._report = _changed(report, begun, lines)
+        self._begun, self._size = begun, size + sum(map(len, lines)) + len(lines)
+
+
 def read_report(path: Path) -> InstanceReport | None:
-    """The report, None when there is none or it is of another version of this program. Raises: StoreUnavailable."""
-    try:
-        whole, *lines = read_file(path, _MAX_BYTES).split(b"\n")
-        if any(lines):
-            whole = _changed(whole, lines[:-1])
-        return msgspec.json.decode(whole, type=InstanceReport)
-    except (FileNotFoundError, msgspec.MsgspecError, KeyError, IndexError):
-        return None
+    """The same, read once. Raises: StoreUnavailable."""
+    return ReportReader(path).read()
 
 
-def _changed(whole: bytes, lines: Iterable[bytes]) -> bytes:
-    """JSON of a whole report after these changes. Raises: msgspec.MsgspecError, KeyError, IndexError."""
-    fields, rows = msgspec.json.decode(whole, type=dict[str, msgspec.Raw]), dict[str, list[msgspec.Raw]]()
+def _changed(report: InstanceReport, begun: int, lines: Iterable[bytes]) -> InstanceReport:
+    """The report after these lines of the file that was begun then. Raises: those of _DAMAGED."""
+    others, rows = dict[str, Any](), dict[str, list[object]]()
     for line in lines:
-        msgspec.json.decode(line, type=_Change).apply(fields, rows)
-    return msgspec.json.encode({**fields, **rows})
+        change = msgspec.json.decode(line, type=_Change)
+        if change.of != begun:
+            raise IndexError("lines of another file")
+        for name, value in change.fields.items():
+            others[name] = msgspec.json.decode(value, type=_types()[name])
+        for name, changed in change.rows.items():
+            row_type, _ = get_args(_types()[name])
+            of_name = rows.setdefault(name, list(getattr(report, name)))
+            for place, row in changed.items():
+                of_name[place] = msgspec.json.decode(row, type=row_type)
+    others |= {name: tuple(changed) for name, changed in rows.items()}
+    return replace(report, **others)
+
+
+@cache
+def _types() -> dict[str, Any]:
+    """Of the fields of a report."""
+    return get_type_hints(InstanceReport)
 
 
 def remove_report(path: Path) -> None:
