@@ -122,8 +122,11 @@ class Apart:
 
 
 def processor_shares(processors: Sequence[int]) -> tuple[set[int], set[int]]:
-    """The processor of a worker, and those of all others; the same one where there is no more."""
-    return {processors[0]}, set(processors[1:] or processors)
+    """The processor of a worker, and those of all others; the same one where there is no more.
+
+    It is the last one: devices interrupt the first.
+    """
+    return {processors[-1]}, set(processors[:-1] or processors)
 
 
 def _niceness_of_session(pid: int) -> int:

@@ -40,7 +40,7 @@ def test_next_crls_are_of_all_cas_but_the_one_that_is_asked_and_newer_each_time(
 
 
 @pytest.mark.parametrize(
-    ("processors", "own", "others"), [([0], {0}, {0}), ([0, 1], {0}, {1}), ([2, 3, 5], {2}, {3, 5})]
+    ("processors", "own", "others"), [([0], {0}, {0}), ([0, 1], {1}, {0}), ([2, 3, 5], {5}, {2, 3})]
 )
 def test_worker_has_a_processor_of_its_own_where_there_are_two(processors, own, others):
     """Who shares with whom is the same in each run, so that two of them can be compared."""
