@@ -151,6 +151,23 @@ def test_pipe_is_read_whole_and_bounded_as_well(tmp_path: Path) -> None:
             writer.join()
 
 
+class _Piece(bytes):
+    """Octets that may be put together with others, all at once, and not be added to them."""
+
+    def __add__(self, other: object) -> bytes:
+        raise AssertionError("what is there would be copied for each piece")
+
+    __radd__ = __add__
+
+
+def test_what_comes_in_pieces_is_put_together_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CRL of hundreds of megabytes that comes through a pipe takes steps in proportion to its size."""
+    path, pieces = tmp_path / "pipe", [_Piece(b"ab"), _Piece(b"cd"), _Piece(b"e"), b""]
+    path.touch()
+    monkeypatch.setattr("vouchd.files.os.read", lambda *_: pieces.pop(0))
+    assert read_file(path) == b"abcde"
+
+
 def _write(path: Path, octets: bytes) -> None:
     """To a reader that may go before all is written."""
     with suppress(BrokenPipeError):

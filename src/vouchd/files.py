@@ -238,12 +238,14 @@ def _reading(path: Path) -> Iterator[int]:
 
 def _bounded(path: Path, descriptor: int, limit: int, error: type[VouchdError]) -> bytes:
     """All of it, at once where its size is as the system says; of a pipe it comes in pieces."""
-    data = os.read(descriptor, min(os.fstat(descriptor).st_size, limit) + 1)
-    while len(data) <= limit and (piece := os.read(descriptor, min(limit + 1 - len(data), _PIECE))):
-        data += piece
-    if len(data) > limit:
+    pieces = [os.read(descriptor, min(os.fstat(descriptor).st_size, limit) + 1)]
+    size = len(pieces[0])
+    while size <= limit and (piece := os.read(descriptor, min(limit + 1 - size, _PIECE))):
+        pieces.append(piece)  # put together once: a CRL that comes through a pipe is of thousands of them
+        size += len(piece)
+    if size > limit:
         raise error(f"{path}: larger than {limit} bytes")
-    return data
+    return b"".join(pieces)
 
 
 def write_new(path: Path, data: bytes, mode: int = PRIVATE, *, error: type[VouchdError] = StoreUnavailable) -> None:
