@@ -229,6 +229,23 @@ def test_reader_takes_a_file_of_the_number_of_one_before_for_another(tmp_path):
     assert reader.read() is None
 
 
+@pytest.mark.parametrize("lines", [0, 1, 40])
+def test_reader_takes_no_shorter_file_for_one_that_has_not_grown(tmp_path, lines):
+    """A manager that begins anew, or starts again, writes no more than there was, and inodes come again."""
+    former, path = _of_many(3), tmp_path / "serving.json"
+    file, reader = ReportFile(path), ReportReader(path)
+    file.write(former)
+    for number in range(lines):
+        file.write(dataclasses.replace(former, restarts=number + 10))
+    assert reader.read() == read_report(path)
+    made, other = dataclasses.replace(former, pid=former.pid + 1), tmp_path / "other"
+    again = ReportFile(other)
+    for number in range(2):
+        again.write(dataclasses.replace(made, refusals=number))
+        path.write_bytes(other.read_bytes())  # in its place, as a new file with its number would be
+        assert reader.read() == read_report(path) == dataclasses.replace(made, refusals=number)
+
+
 def test_report_of_an_earlier_version_is_read(tmp_path):
     """It was one object without a line feed: a manager process goes on with that while the new commands look."""
     path = tmp_path / "serving.json"

@@ -516,7 +516,7 @@ class ReportReader:
                 status = os.fstat(file.fileno())
                 seen = status.st_ino, status.st_size, status.st_mtime_ns
                 if self._report is not None and seen != self._seen:
-                    grows = seen[0] == self._seen[0] and self._takes_up(file)
+                    grows = seen[0] == self._seen[0] and seen[1] > self._size and self._takes_up(file)
                     self._report = self._report if grows else None
                 if self._report is None:
                     self._size = 0
