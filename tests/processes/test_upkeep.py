@@ -77,6 +77,23 @@ async def test_work_for_ever_that_fails_is_begun_anew_and_logged(caplog):
     assert "ValueError: two" in caplog.text
 
 
+async def test_work_for_ever_that_did_well_for_a_while_is_soon_begun_anew(monkeypatch):
+    """What fails once a month is not left for longer each time: a member without a watermark says what it may not."""
+    clock, lives, pauses = [0.0], [0.0, 0.0, 31.0, 0.0], []
+
+    async def watermark() -> None:
+        if lives:
+            clock[0] += lives.pop(0)
+            raise ValueError
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: clock[0])
+    await lasting(watermark, pause)
+    assert pauses == [0.5, 1.0, 0.5, 1.0]
+
+
 async def test_work_for_ever_ends_when_it_is_cancelled():
     """A manager process that stops or restarts leaves nothing behind."""
     begun = asyncio.Event()

@@ -32,14 +32,17 @@ async def lasting(
     For what the process does for as long as it runs: whoever wrote it has foreseen what can fail, and where they have
     not, such as for the watermark, the member must not go on without it.
     """
-    seconds = _FIRST_PAUSE_SECONDS
+    loop, seconds = asyncio.get_running_loop(), _FIRST_PAUSE_SECONDS
     while True:
+        begun = loop.time()
         try:
             await work()
         except Exception:  # noqa: BLE001  outermost: whatever it is, the member must not go on without it
             _log.exception("%s failed, and is begun anew", getattr(work, "__qualname__", work))
         else:
             return
+        if loop.time() - begun > _LONGEST_PAUSE_SECONDS:  # it did its work meanwhile
+            seconds = _FIRST_PAUSE_SECONDS
         await pause(seconds)
         seconds = min(2 * seconds, _LONGEST_PAUSE_SECONDS)
 
