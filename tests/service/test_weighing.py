@@ -43,6 +43,18 @@ def test_gain_up_to_the_share_is_normal_where_gains_are_guarded(guarded, ca, ser
         guarded.accept(crl)
 
 
+def test_crl_is_held_back_where_the_one_in_use_cannot_be_read_again(guarded, ca, monkeypatch):
+    """It may be the one that mends this, so an operator can release it."""
+    (current,) = guarded.store.epochs()
+    guarded.indexes.files.clear()
+    chunks, known = guarded.store.document_chunks, current.base.sha256
+    monkeypatch.setattr(guarded.store, "document_chunks", lambda one: [b"x"] if one == known else chunks(one))
+    with pytest.raises(CRLQuarantined, match="held against the CRL in use: the CRL in the store is not the one"):
+        guarded.accept(ca.crl(HELD, number=2))
+    epoch = guarded.ingesting.release_quarantined(current.issuing_point, AGENT, NOW)
+    assert set(guarded.entries(epoch)) == set(HELD)
+
+
 @pytest.mark.parametrize(("strange", "abnormal"), [(2, False), (3, True)])
 def test_first_crl_up_to_the_share_of_strange_serials_is_normal(world, ca, strange: int, abnormal: bool):
     """Of ten entries two may be of serials that the list of issued ones lacks, and not three."""

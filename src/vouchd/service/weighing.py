@@ -16,6 +16,7 @@ from vouchd.core import issued
 from vouchd.core.facts import Authority, AuthorityPolicy, CRLRecord, Epoch
 from vouchd.core.key_history import name_of
 from vouchd.core.ports import StatusStore
+from vouchd.errors import CRLRejected
 from vouchd.pkix.crl_entries import entries
 from vouchd.service.arrivals import Received
 from vouchd.service.indexing import Indexing
@@ -46,7 +47,10 @@ class Weighing:
         guarded = authority.policy.quarantine_percent is not None
         if current is None:
             return Weight(why=self._first(authority, arrival) if guarded else "")
-        self._indexing.ensure_index(authority, current)
+        try:
+            self._indexing.ensure_index(authority, current)
+        except CRLRejected as error:  # of the CRL in use: this one may be what mends it
+            return Weight(why=f"it cannot be held against the CRL in use: {error}" if guarded else "")
         lost, gained, before = self._indexing.difference(current, epoch)
         why = (_change(authority.policy, lost, gained, before) or _validity(current, epoch)) if guarded else ""
         return Weight(lost, gained, before, why)
