@@ -28,6 +28,7 @@ from vouchd.service.answering import Responder
 from vouchd.service.selftests import SelfTestName
 from vouchd.settings.layout import Layout
 from vouchd.signing.software import SoftwareSigner
+from vouchd.stores.sqlite.store import SqliteStore
 from vouchd.wiring import services as wiring
 
 REVOKED = {0x1001: ReasonFlags.key_compromise, 0x1002: None}
@@ -293,6 +294,14 @@ def test_index_of_another_crl_fails(site):
         path.unlink()
         services.indexing.build(authority, epoch, lambda _: other)
     assert "serial 1002 is not as the CRL has it" in run(site, SelfTestName.INDEX).detail
+
+
+def test_index_whose_crl_is_another_one_in_the_store_fails(site, monkeypatch):
+    """Nothing is compared with what was not verified; a backup has the one that was."""
+    monkeypatch.setattr(SqliteStore, "document_chunks", lambda *_: [site.ca.crl({})])
+    result = run(site, SelfTestName.INDEX)
+    assert (result.ok, "the CRL in the store is damaged" in result.detail) == (False, True), result.detail
+    assert result.hint == "restore the store from a backup"
 
 
 def test_index_under_a_delta_crl_passes(site):

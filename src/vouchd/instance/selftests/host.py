@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -13,7 +12,7 @@ from vouchd.core import issued
 from vouchd.core.facts import Authority, Epoch
 from vouchd.core.key_history import name_of
 from vouchd.core.ports import RevocationIndex, StatusStore
-from vouchd.errors import IndexFileError, LifecycleError, StoreError, StoreUnavailable
+from vouchd.errors import CRLRejected, IndexFileError, LifecycleError, StoreError, StoreUnavailable
 from vouchd.index.format import RevocationIndexFile, intact
 from vouchd.index.layers import open_index
 from vouchd.index.precedence import precedence
@@ -140,8 +139,8 @@ def _entries(indexing: Indexing, epoch: Epoch, owner: Authority, *, of_delta: bo
         crl = indexing.document(record)
     except StoreError as error:
         raise IndexFileError(f"the store lacks the CRL: {error}", hint="restore the store from a backup") from error
-    if hashlib.sha256(crl).hexdigest() != record.sha256:
-        raise IndexFileError("the CRL in the store is damaged", hint="restore the store from a backup")
+    except CRLRejected as error:
+        raise IndexFileError("the CRL in the store is damaged", hint="restore the store from a backup") from error
     yield from entries(crl, read_header(crl), name_of(owner))
 
 
