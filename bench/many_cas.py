@@ -33,7 +33,6 @@ from bench.processes import cpu_seconds, ended_seconds, family, pss_mib
 from vouchd.api.services import Services
 from vouchd.core.facts import Authority, AuthorityPolicy
 from vouchd.instance import lifecycle
-from vouchd.instance.report import ReportReader
 from vouchd.pkix import certs
 from vouchd.settings.layout import Layout
 from vouchd.wiring.services import services
@@ -116,11 +115,11 @@ class Moment:
 
 def _started(made: ManyCAs) -> tuple[Moment, Moment]:
     """Start it; when it answered first, and when for all CAs."""
-    begin, first, reports = time.monotonic(), None, ReportReader(made.layout.serving)
+    begin, first, look = time.monotonic(), None, lifecycle.looks(made.layout)
     command = [sys.executable, "-m", "vouchd.cli.main", "start", "--instance", str(made.layout.root)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as starting:
         while starting.poll() is None:
-            report = lifecycle.status(made.layout, reports).report
+            report = look().report
             if report is not None and report.acknowledged and first is None:
                 first = _moment(begin, report.pid)
             time.sleep(_LOOK_SECONDS)

@@ -32,7 +32,6 @@ from bench.many_cas import THOUSAND, ManyCAs, many_cas
 from bench.processes import family, going_first
 from bench.signing import HEAD, request
 from vouchd.instance import lifecycle
-from vouchd.instance.report import ReportReader
 
 MS = {THOUSAND: 5.0, 10 * THOUSAND: 5.0}
 SECONDS = 10.0
@@ -229,9 +228,9 @@ def _while_starting(made: ManyCAs) -> Answers:
     command = [sys.executable, "-m", "vouchd.cli.main", "start", "--instance", str(made.layout.root)]
     with ExitStack() as stack, subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as start:
         answers: Answers | None = None
-        reports = ReportReader(made.layout.serving)
+        look = lifecycle.looks(made.layout)
         while start.poll() is None:
-            report = lifecycle.status(made.layout, reports).report
+            report = look().report
             if answers is None and report is not None and report.acknowledged:
                 stack.enter_context(going_first(report.pid))
                 answers = stack.enter_context(questioning(made, report.ee[1]))

@@ -62,11 +62,21 @@ def require_instance(layout: Layout) -> None:
         )
 
 
-def status(layout: Layout, reports: ReportReader | None = None) -> Status:
-    """The state of the instance now; whoever looks again and again does so with the same `reports`."""
-    pid = running_pid(layout.pid_file)
-    report = (reports or ReportReader(layout.serving)).read() if pid is not None else None
-    return Status(pid, report if report is not None and report.pid == pid else None)
+def status(layout: Layout) -> Status:
+    """The state of the instance now."""
+    return looks(layout)()
+
+
+def looks(layout: Layout) -> Callable[[], Status]:
+    """What tells the state of the instance again and again; it reads what is new of the report."""
+    reports = ReportReader(layout.serving)
+
+    def look() -> Status:
+        pid = running_pid(layout.pid_file)
+        report = reports.read() if pid is not None else None
+        return Status(pid, report if report is not None and report.pid == pid else None)
+
+    return look
 
 
 def start(
@@ -92,11 +102,11 @@ def start(
             f"this instance is already running, process {present.pid}", hint="restart it with `vouchd restart`"
         )
 
-    proved, reports = 0, ReportReader(layout.serving)
+    proved, look = 0, looks(layout)
 
     def ready(_: int) -> InstanceReport | None:
         nonlocal proved
-        now = status(layout, reports)
+        now = look()
         if now.ready and now.report is not None and now.report.starting:
             say(f"answering; {now.report.starting}")
             proved = now.report.proved
@@ -210,11 +220,11 @@ def restart(layout: Layout, command: Sequence[str], *, seconds: float = START_SE
     before = {worker.pid for worker in former.workers} if former else set()
     refusals = former.refusals if former else 0
     start_of_log = layout.log.stat().st_size if layout.log.exists() else 0
-    reports = ReportReader(layout.serving)
+    look = looks(layout)
     os.kill(pid, signal.SIGHUP)
 
     def renewed() -> InstanceReport | None:
-        now = status(layout, reports)
+        now = look()
         if now.pid is None:
             said = _last_words(layout.log, start_of_log)
             raise LifecycleError(said or "the instance ended instead of restarting", hint=f"see {layout.log}")
@@ -252,10 +262,10 @@ def look_now(layout: Layout) -> bool:
 
 def fetch_now(layout: Layout, source: str, *, seconds: float = SERVED_SECONDS) -> SourceState:
     """Have a running instance ask that source of CRLs, and what came of it. Raises: NotFound, LifecycleError."""
-    reports = ReportReader(layout.serving)
+    look = looks(layout)
 
     def state() -> SourceState:
-        report = status(layout, reports).report
+        report = look().report
         if report is None:
             raise LifecycleError("the instance does not run", hint="start it with `vouchd start`")
         named = next((one for one in report.sources if one.name == source), None)
@@ -296,10 +306,10 @@ def wait_until_caught_up(layout: Layout, revision: int, *, seconds: float = SERV
 
     Raises: LifecycleError.
     """
-    reports = ReportReader(layout.serving)
+    look = looks(layout)
 
     def caught_up() -> bool:
-        now = status(layout, reports)
+        now = look()
         if now.pid is None:
             raise LifecycleError("the instance stopped meanwhile", hint="start it with `vouchd start`")
         return now.ready and now.report is not None and now.report.revision >= revision
@@ -312,10 +322,10 @@ def wait_until_caught_up(layout: Layout, revision: int, *, seconds: float = SERV
 
 def wait_until_served(layout: Layout, epochs: Sequence[Epoch], *, seconds: float = SERVED_SECONDS) -> None:
     """Wait until every worker of the running instance answers from `epochs` or later. Raises: LifecycleError."""
-    reports = ReportReader(layout.serving)
+    look = looks(layout)
 
     def served() -> bool:
-        now = status(layout, reports)
+        now = look()
         if now.pid is None:
             raise LifecycleError("the instance stopped meanwhile", hint="start it with `vouchd start`")
         report = now.report
@@ -327,10 +337,10 @@ def wait_until_served(layout: Layout, epochs: Sequence[Epoch], *, seconds: float
 
 def wait_until_heeded(layout: Layout, *, halted: bool, seconds: float = HEEDED_SECONDS) -> bool:
     """Wait until the workers of the running instance have stopped answering, or do so again; whether they have."""
-    reports = ReportReader(layout.serving)
+    look = looks(layout)
 
     def heeded() -> bool:
-        now = status(layout, reports)
+        now = look()
         return now.pid is None or (now.report is not None and bool(now.report.halted) == halted)
 
     return bool(_wait(heeded, seconds))

@@ -540,11 +540,8 @@ class ReportReader:
         *lines, rest = file.read(_MAX_BYTES).split(b"\n")
         if self._report is None:
             whole, *lines = lines or [rest]  # earlier versions wrote a whole one without a line feed
-            begun, report = (
-                msgspec.json.decode(whole, type=_Whole).begun,
-                msgspec.json.decode(whole, type=InstanceReport),
-            )
-            size = len(whole) + 1
+            report = msgspec.json.decode(whole, type=InstanceReport)
+            begun, size = msgspec.json.decode(whole, type=_Whole).begun, len(whole) + 1
         else:
             begun, report, size = self._begun, self._report, self._size
         self._report = _changed(report, begun, lines)
