@@ -2,11 +2,10 @@
 
 CRLs come ten a second from a process of its own, as `vouchd crl add` takes them in. Beside it the same instance to
 which none come, in turn. Who has which processor: the worker one by itself; the manager, what pushes and wrk the others
-together, and there wrk goes before the other two, since a client is elsewhere and does not wait for a manager. It asks
-one question again and again, with which it has least to do: a client that takes all of its processor measures itself.
-So the rate is that of a worker whose manager has room beside it. Where they have one processor between them, the worker
-loses what manager and pushing take of it, which stands beside the rate. All of them go before other programs of the
-machine, where the bench may say so.
+together, and there wrk goes before the other two, since a client is elsewhere and does not wait for a manager. So the
+rate is that of a worker whose manager has room beside it. Where they have one processor between them, the worker loses
+what manager and pushing take of it, which stands beside the rate. All of them go before other programs of the machine,
+where the bench may say so.
 
 A machine that does much else shows in rate and latency all the same, and in those without CRLs beside them. What holds
 longer is the worker's processor time for an answer, in which loading the CRLs is.
@@ -23,6 +22,7 @@ from pathlib import Path
 
 from cryptography import x509
 
+from bench import ee_vs_nginx
 from bench.arrivals import Arrivals, arriving, next_crls
 from bench.figures import Figure
 from bench.instance import timed_vouchd
@@ -35,12 +35,6 @@ CONNECTIONS = 16
 CRLS_A_SECOND = 10
 RATE, P99_MS = 0.9, 5.0
 _SERIAL = 1 << 126
-_LUA = """
-local body = "%s"
-wrk.method, wrk.path = "POST", "/ocsp"
-wrk.headers["Content-Type"] = "application/ocsp-request"
-wrk.body = body:gsub("..", function(octet) return string.char(tonumber(octet, 16)) end)
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +117,8 @@ def _round(port: int, worker: int, script: Path, seconds: int) -> Round:
 
 
 def cached_answers(folder: Path, ca: x509.Certificate) -> Path:
-    """A script for wrk that asks about one serial of that CA again and again, with which wrk itself has least to do."""
-    script = folder / "post.lua"
-    script.write_text(_LUA % request(ca, _SERIAL).hex())
+    """A script for wrk that asks about a thousand serials of that CA again and again."""
+    data, script = folder / "requests", folder / "post.lua"
+    data.write_text("".join(f"{request(ca, _SERIAL + n).hex()}\n" for n in range(ee_vs_nginx.MANY)))
+    script.write_text(ee_vs_nginx.LUA_POST % data)
     return script
