@@ -258,6 +258,8 @@ def write_new(path: Path, data: bytes, mode: int = PRIVATE, *, error: type[Vouch
             file.write(data)
             _bring_to_disk(file)
             os.link(draft, path)  # unlike rename, it never replaces what has the name
+            with suppress(OSError):  # it is written, under both names
+                draft.unlink()
         sync_folder(path.parent)
     except FileExistsError as problem:
         raise AlreadyExists(f"{path}: exists already") from problem
@@ -383,16 +385,17 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def _draft(path: Path, mode: int) -> Iterator[tuple[Path, BinaryIO]]:
-    """A new file beside `path`, and its name, which is gone afterwards."""
+    """A new file beside `path`, and its name, which the block takes away; when that raises it is gone too."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}{LEFTOVER_SUFFIX}")
     descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "w+b") as file:
             os.fchmod(file.fileno(), mode)  # whatever the umask took away
             yield draft, file
-    finally:
+    except BaseException:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
+        raise
 
 
 def _bring_to_disk(file: BinaryIO) -> None:
