@@ -444,3 +444,13 @@ def test_members_read_by_several_threads_at_once_are_read_for_all():
         for thread in threads:
             thread.join()
         assert seen == [[OTHER.id]] * 6
+
+
+def test_who_is_by_itself_reads_the_registry_once():
+    """A registry without anybody in it is not read again by each question for the master or the others."""
+    site, reads = Set(), []
+    site.peers._members = lambda: reads.append(1) or ()
+    assert site.peers.master() is None
+    assert site.peers.master() is None
+    assert site.peers.others() == ()
+    assert len(reads) == 1

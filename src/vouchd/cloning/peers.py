@@ -86,7 +86,7 @@ class Peers:
 
     def others(self) -> tuple[Member, ...]:
         """The other members, also while the store is away."""
-        if not self._known:
+        if not self._read:
             self._remember()
         own = self._own.id if self._own else ""
         return tuple(member for member in self._known if member.id != own)
@@ -132,7 +132,7 @@ class Peers:
 
     def master(self) -> Member | None:
         """The master, as far as any member that was asked knows; the registry is read if none was asked yet."""
-        if not self._known:
+        if not self._read:  # who is by itself is in no registry, and would read it at each call
             self._remember()
         return believed(self._masters.values(), self._known, self._appointing)
 
