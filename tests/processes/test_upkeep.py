@@ -6,7 +6,7 @@ import asyncio
 import logging
 
 from vouchd.errors import StoreUnavailable
-from vouchd.processes.upkeep import Upkeep, Upkeeping, lasting
+from vouchd.processes.upkeep import Pace, Upkeep, Upkeeping, lasting
 
 
 async def test_work_may_wait_for_its_time_before_it_is_done_first():
@@ -107,3 +107,26 @@ async def test_work_for_ever_ends_when_it_is_cancelled():
     running.cancel()
     await asyncio.wait([running])
     assert running.cancelled()
+
+
+def test_changes_one_upon_another_are_looked_at_at_once_a_few_times_and_then_once_a_second():
+    """The steps that follow one change wait for nothing, and changes that come all the time cost no more than rest."""
+    pace = Pace(1.0, in_a_row=3)
+    assert [pace.wait(100.0) for _ in range(3)] == [0.0, 0.0, 0.0]
+    assert pace.wait(100.0) == 1.0
+    assert pace.wait(101.0) == 1.0
+
+
+def test_looks_that_may_be_taken_at_once_come_back_with_time():
+    """After a rest as many follow each other at once as at first, and no more however long it was."""
+    pace = Pace(1.0, in_a_row=3)
+    for _ in range(4):
+        pace.wait(100.0)
+    assert pace.wait(103.0) == 0.0
+    assert [pace.wait(1000.0) for _ in range(4)] == [0.0, 0.0, 0.0, 1.0]
+
+
+def test_work_without_a_rhythm_is_never_made_to_wait():
+    """A clone that follows its master begins again as soon as it has what was new."""
+    pace = Pace(0.0)
+    assert {pace.wait(100.0) for _ in range(100)} == {0.0}

@@ -56,6 +56,7 @@ _PROOF_SECONDS = 0.1
 # What is published, and that the workers answer from it, is told in one report: with many CAs it is long.
 _TOGETHER_SECONDS = 0.005
 _LOADED_SECONDS = 0.1
+_BETWEEN_LOOKS_SECONDS = 1.0  # at all CAs, for what keeps revocations from being answered
 
 
 class Parts(NamedTuple):
@@ -96,6 +97,8 @@ class _Instance:
         self._clock = clock
         self._report_due = asyncio.Event()
         self._proved = asyncio.Event()  # all that the start has to prove
+        self._latest: InstanceReport | None = None  # what was reported last
+        self._reported = asyncio.Event()
         self._hindrances: tuple[Hindrance, ...] = ()  # what keeps revocations from being answered, as it was said last
         self._signals = Signals()
         self._end_notices: Callable[[], None] = lambda: None
@@ -251,7 +254,14 @@ class _Instance:
             raise
 
     def _go(self) -> None:
-        works = [self._watch.run, self._pulls.run, self._report, self._retire_predecessors, self._keep_audit]
+        works = [
+            self._watch.run,
+            self._pulls.run,
+            self._report,
+            self._warn,
+            self._retire_predecessors,
+            self._keep_audit,
+        ]
         works.append(self._keep_watermark)
         if self._settings.alerting is not None:
             works.append(self._settings.alerting.run)
@@ -397,7 +407,8 @@ class _Instance:
                 self._settings.proof.absolve()
             self._settings.workers_trace.look((worker.slot, worker.loaded) for worker in self._pool.workers)
             report = self._overview.report()
-            self._hindrances = announce(self._hindrances, hindrances(report, self._clock.now()))
+            self._latest = report
+            self._reported.set()
             if self._settings.alerting is not None:
                 self._settings.alerting.look(report)
             if report != written:
@@ -410,6 +421,15 @@ class _Instance:
                 self._supervisor.ready(_summary(report))
             if self._settings.proof.is_over:
                 self._proved.set()  # the report has gone by what is remembered of it
+
+    async def _warn(self) -> None:
+        """Log what begins to keep revocations from being answered and what ends to; it looks at all CAs."""
+        while True:
+            await self._reported.wait()
+            self._reported.clear()
+            if self._latest is not None:
+                self._hindrances = announce(self._hindrances, hindrances(self._latest, self._clock.now()))
+            await asyncio.sleep(_BETWEEN_LOOKS_SECONDS)
 
     async def _gather(self) -> None:
         """Let one report tell what was published and that the workers answer from it, if they soon do."""

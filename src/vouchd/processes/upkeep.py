@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ _log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE_SECONDS = 30.0
 _FIRST_PAUSE_SECONDS = 0.5
+_IN_A_ROW = 10  # changes that are looked at one by one as they come, before several are looked at together
+_BETWEEN_LOOKS_SECONDS = 1.0  # in the long run, when changes come all the time
 
 
 async def lasting(
@@ -51,7 +54,8 @@ async def lasting(
 class Upkeep:
     """`work` is done every `seconds`, and after changes of the store if `on_change`; it tells whether it changed any.
 
-    Unless `at_start` it is first done when `seconds` have passed. It may block.
+    Changes that come all the time, as CRLs of many CAs do, are looked at together, once a second; work whose rhythm is
+    quicker keeps it. Unless `at_start` it is first done when `seconds` have passed. It may block.
 
     Raises: VouchdError when it could not be done now.
     """
@@ -61,6 +65,23 @@ class Upkeep:
     work: Callable[[], bool]
     on_change: bool = False
     at_start: bool = True
+
+
+class Pace:
+    """How often at most: so many times in a row, and in the long run every `seconds` (the generic cell rate algorithm).
+
+    What follows one change, such as the steps of a switch of keys, is not held up by it; what ten changes a second
+    would have done ten times is.
+    """
+
+    def __init__(self, seconds: float, in_a_row: int = _IN_A_ROW) -> None:
+        self._seconds, self._lead = seconds, in_a_row * seconds
+        self._spent = -math.inf  # up to that moment
+
+    def wait(self, now: float) -> float:
+        """Be done once more; in how many seconds from `now`."""
+        self._spent = max(self._spent, now - self._lead) + self._seconds
+        return max(0.0, self._spent - now)
 
 
 class Upkeeping:
@@ -90,10 +111,11 @@ class Upkeeping:
                 group.create_task(self._repeat(work))
 
     async def _repeat(self, work: Upkeep) -> None:
-        failures = 0
+        failures, loop, pace = 0, asyncio.get_running_loop(), Pace(min(work.seconds, _BETWEEN_LOOKS_SECONDS))
         if not work.at_start:
             await asyncio.sleep(work.seconds)
         while True:
+            await asyncio.sleep(pace.wait(loop.time()))
             self._woken[work.name].clear()
             pause = work.seconds
             try:
