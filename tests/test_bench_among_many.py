@@ -61,13 +61,13 @@ def test_what_was_kept_apart_may_run_anywhere_again():
     assert os.sched_getaffinity(0) == ours
 
 
-def test_rows_of_churn_are_medians_beside_those_without_crls():
-    """Rate and processor time are shares of the quiet ones; the latency is its own, with the quiet one beside it."""
+def test_rows_of_churn_are_medians_of_what_neighbours_are_to_each_other():
+    """Rate and processor time are shares of the quiet turn's; the latency is its own, with the quiet one beside it."""
     quiet = [Round(100.0, 1.0, 10.0), Round(200.0, 3.0, 20.0), Round(900.0, 2.0, 30.0)]
-    busy = [Round(150.0, 4.0, 25.0), Round(190.0, 6.0, 40.0), Round(100.0, 9.0, 25.0)]
-    rate, p99, cpu = churn.rows(quiet, busy, [Cost(9.0, 7.0, 10.0)])
-    assert (rate.value, p99.value, cpu.value) == (0.75, 6.0, 0.8)
-    assert "150/s beside 200/s" in rate.detail
+    busy = [Round(80.0, 4.0, 25.0), Round(190.0, 6.0, 40.0), Round(100.0, 9.0, 25.0)]
+    rate, p99, cpu = churn.rows(list(zip(quiet, busy, strict=True)), [Cost(9.0, 7.0, 10.0)])
+    assert (rate.value, p99.value, cpu.value) == (0.8, 6.0, 0.5)
+    assert "100/s beside 200/s" in rate.detail
     assert "2.00 ms without" in p99.detail
     assert "9.0 ms in the manager, 7.0 ms in what pushes" in cpu.detail
     assert not any(figure.met for figure in (rate, p99, cpu))
