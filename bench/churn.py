@@ -30,13 +30,12 @@ from bench.figures import Figure
 from bench.instance import timed_vouchd
 from bench.many_cas import THOUSAND, ManyCAs, many_cas
 from bench.processes import FIRST, Apart, cpu_seconds, going_first
-from bench.signing import request, wrk
+from bench.signing import TURNS, request, wrk
 from vouchd.instance import lifecycle
 
 CONNECTIONS = 16
 CRLS_A_SECOND = 10
 RATE, P99_MS = 0.9, 5.0
-_TURNS = 3  # of a round
 _SERIAL = 1 << 126
 
 
@@ -97,7 +96,7 @@ def _measured(made: ManyCAs, seconds: int, rounds: int) -> tuple[list[Turn], lis
     if report is None:
         raise SystemExit("the instance does not run")
     manager, worker, port = report.pid, report.workers[0].pid, report.ee[1]
-    crls, lasting = next_crls(made), max(1, seconds // _TURNS)
+    crls, lasting = next_crls(made), max(1, seconds // TURNS)
     turns, costs = list[Turn](), list[Cost]()
     with tempfile.TemporaryDirectory() as folder, going_first(), Apart(worker, manager):
         script = cached_answers(Path(folder), made.cas[-1])
@@ -113,7 +112,7 @@ def _measured(made: ManyCAs, seconds: int, rounds: int) -> tuple[list[Turn], lis
             return measured
 
         quiet()  # into the cache
-        for number in range(_TURNS * rounds):
+        for number in range(TURNS * rounds):
             if number % 2:
                 among = busy()
                 turns.append((quiet(), among))
