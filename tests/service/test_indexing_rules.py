@@ -182,6 +182,7 @@ def test_index_file_is_not_made_again_of_another_crl(member, monkeypatch):
     monkeypatch.setattr(member.store, "document_chunks", lambda _: [member.ca.crl({}, number=9)])
     facts = member.indexing.prepare()
     assert (facts.lost, facts.epochs) == ({lab}, ())
+    assert [(one.point, "index is lost" in one.why) for one in facts.refusals] == [(served.issuing_point, True)]
     assert served.index_name not in member.indexing._writer.names()
     member.publication.suspect_all()
     member.publish()

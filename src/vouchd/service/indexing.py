@@ -48,9 +48,10 @@ class ServingFacts:
     """What the store said at one `revision`, as far as it was admitted, with every index file it calls for in place.
 
     `stored` is as the store has it, `served` as it may be answered from, both by the CA's id; of other CAs than
-    `concerned` nothing changed since the facts before. `refusals` are of the epochs that were not admitted. `lost` are
-    the ids of CAs of which an epoch should be served whose index can neither be read nor made again: they cannot be
-    answered for. `rebuilt` are those of which a file was made again. `quarantined` are the CRLs held back.
+    `concerned` nothing changed since the facts before. `refusals` are of the epochs that were not admitted, or whose
+    index cannot be made any more. `lost` are the ids of CAs of which an epoch should be served whose index can neither
+    be read nor made again: they cannot be answered for. `rebuilt` are those of which a file was made again.
+    `quarantined` are the CRLs held back.
     """
 
     revision: int
@@ -252,13 +253,15 @@ class Indexing:
         else:
             admitted = self.admitting.admit(present, self, removed=concerned - present.keys())
         self.known(concerned, admitted.known)
-        lost: set[Epoch] = set()
+        lost, unreadable = set[Epoch](), list[Refusal]()
         for epoch in admitted.epochs:
             each = epoch.issuing_point.authority_id
             try:
                 if self.ensure_index(present[each].authority, epoch):
                     rebuilt.add(each)
-            except CRLError:  # it was admitted, but what it has to be made of anew is not it any more
+            except CRLError as error:  # it was admitted, but what it has to be made of anew is not it any more
+                why = f"its index is lost, and cannot be made again: {error}; have the CA publish a new one"
+                unreadable.append(Refusal(epoch.issuing_point, present[each].authority.label, epoch, why))
                 lost.add(epoch)
             except NotFound:
                 if epoch.issuing_point not in admitted.kept:
@@ -275,7 +278,7 @@ class Indexing:
             stored,
             served,
             frozenset(concerned),
-            admitted.refusals,
+            (*admitted.refusals, *unreadable),
             frozenset(epoch.issuing_point.authority_id for epoch in lost),
             frozenset(rebuilt),
         )
