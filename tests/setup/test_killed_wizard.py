@@ -74,6 +74,14 @@ def install_all(site: CloneSet, visitor: Visitor) -> None:
     assert not waiting_requests(layout)
 
 
+def has_ended(process: int) -> bool:
+    """Whether it holds nothing any more: neither its port nor its locks."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 @pytest.fixture
 def service_manager():
     """What wants to be told of a service that is ready, in a folder whose path is short enough for a socket."""
@@ -113,13 +121,15 @@ def test_wizard_killed_while_certificates_are_carried_goes_on_and_becomes_the_in
     assert "certificates have not come yet: ocspSigningCert" in page.error, page.text
     assert "Put certificates in" in page.words
     os.kill(opened["process"], signal.SIGKILL)
+    eventually(lambda: has_ended(opened["process"]), "the end of the wizard")
     environment = {**os.environ, "NOTIFY_SOCKET": str(service_manager.address)}
     with (
         (site.folder / "log").open("w") as log,
         start_vouchd("run", "--instance", "m", cwd=site.folder, stderr=log, env=environment) as running,
     ):
         again = eventually(
-            lambda: wizard if (wizard := open_wizard(layout)) and wizard.process == running.pid else None, "a wizard"
+            lambda: wizard if (wizard := open_wizard(layout)) and wizard.process == running.pid else None,
+            lambda: f"a wizard: {(site.folder / 'log').read_text()}",
         )
         assert service_manager.hear("READY")["STATUS"].startswith("not set up yet")
         assert "under way" in site.refused("setup", "--instance", "m")
