@@ -152,13 +152,12 @@ class ManifestWriter:
         `before` is the version and the facts that were served, which differ by `difference`. Raises: StoreUnavailable;
         its version is not to be used again then.
         """
-        text = records.to_json(difference.record()).encode()
-        if self._journal.may_grow and not anew:
-            self._journal.add(text)
-        elif before[0]:
-            self._journal.begin(before[0], _whole(before[1]), [text], alone=anew)
-        else:
+        if not before[0]:
             self._journal.begin(difference.version, _whole(after), alone=True)
+        elif self._journal.may_grow and not anew:
+            self._journal.add(_line(difference))
+        else:
+            self._journal.begin(before[0], _whole(before[1]), [_line(difference)], alone=anew)
         with suppress(OSError):
             (self._directory / _FORMER).unlink(missing_ok=True)
 
@@ -251,6 +250,10 @@ def _read_former_served(directory: Path) -> Served:
         return Served(_understood(directory / _FORMER, text, _read_former)[1], verified=verified)
     except (FileNotFoundError, StoreError):
         return Served()
+
+
+def _line(difference: Difference) -> bytes:
+    return records.to_json(difference.record()).encode()
 
 
 def _whole(facts: Facts) -> Iterator[bytes]:
