@@ -78,13 +78,18 @@ class _Standing:
             self._statements = {}
         statements = self._statements.get(key)
         if statements is None:
-            if self._verdicts is None:
-                self._verdicts = {}
-            verdicts = self._verdicts.get(key)
-            if verdicts is None:
-                verdicts = self._verdicts[key] = Verdicts(self.serving, policy, key)
+            verdicts = self.verdicts(key, policy)
             statements = self._statements[key] = Statements(self.serving, verdicts, policy, self.basis)
         return statements
+
+    def verdicts(self, key: str, policy: ResponsePolicy) -> Verdicts:
+        """The decisions on these serials."""
+        if self._verdicts is None:
+            self._verdicts = {}
+        verdicts = self._verdicts.get(key)
+        if verdicts is None:
+            verdicts = self._verdicts[key] = Verdicts(self.serving, policy, key)
+        return verdicts
 
     def end(self) -> None:
         """What rests on it counts no more; what is said from now on rests on another basis."""
@@ -211,9 +216,18 @@ class Responder:
         return self._revocations
 
     @property
+    def certificates(self) -> SignerCertificates:
+        """Those of the signers."""
+        return self._certificates
+
+    @property
     def state(self) -> ServingState:
         """What is answered from."""
         return self._state
+
+    def verdicts(self, authority_id: str, key: str) -> Verdicts:
+        """The decisions on the serials under that key (`certs.key_id`) of a CA of the state."""
+        return self._standings[authority_id].verdicts(key, self._policy)
 
     def _serve(self, serving: ServingAuthority, former: _Standing | None) -> None:
         """Answer for a CA from this state."""

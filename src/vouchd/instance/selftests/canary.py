@@ -36,7 +36,6 @@ from vouchd.pkix.certs import (
 )
 from vouchd.service.answering import Responder
 from vouchd.service.explaining import Explanation, Signers, decide_each
-from vouchd.service.signer_certificates import SignerCertificates
 
 _TIMEOUT_SECONDS = 5.0
 _DIGESTS = ("SHA-256", "SHA-1", *DIGEST_FUNCTIONS)
@@ -59,8 +58,7 @@ class Canary:
 
     @cached_property
     def _known(self) -> Signers:
-        certificates = {nickname: signer.certificate_der for nickname, signer in self.signers.items()}
-        return Signers(SignerCertificates(certificates), self.default_signer)
+        return Signers(self._responder.certificates, self.default_signer)
 
     @cached_property
     def _responder(self) -> Responder:
@@ -202,7 +200,8 @@ class Canary:
         self, serving: ServingAuthority, issuer_der: bytes, serials: Sequence[bytes], at: int
     ) -> list[Explanation]:
         revocations, key = self._responder.revocations, key_id(issuer_der)
-        return decide_each(serving, self.policy, self._known, revocations, serials=serials, at=at, key=key)
+        verdicts = self._responder.verdicts(serving.authority.id, key)
+        return decide_each(serving, verdicts, self._known, revocations, serials=serials, at=at, key=key)
 
 
 def _serials(serving: ServingAuthority, issuer_der: bytes) -> tuple[bytes, ...]:
