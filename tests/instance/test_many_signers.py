@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 from tests import pki
 
 from vouchd.core.facts import Authority, AuthorityPolicy
+from vouchd.instance.certificates.signers import key_identifiers
 from vouchd.pkix import certs
 from vouchd.pkix.purposes import Issuers, chain_of
 from vouchd.service.signer_certificates import SignerCertificates
@@ -62,6 +64,16 @@ def test_candidates_of_another_spelling_are_found():
     signers = SignerCertificates({"s": spelt.issue_signer().der, "other": pki.CA.create("X").issue_signer().der})
     authority = Authority("id", ca.der, "CA", AuthorityPolicy(signer="s"))
     assert list(candidates(authority, certs.key_id(ca.der), signers, "s")) == ["s"]
+
+
+def test_key_identifiers_are_those_that_cas_write_into_certificates():
+    """A key that the audit log names is found among certificates by their subjectKeyIdentifier (RFC 5280 4.2.1.2)."""
+    keys = {kind: pki.CA.create(kind).issue_signer() for kind in ("one", "other")}
+    expected = {
+        name: x509.SubjectKeyIdentifier.from_public_key(one.certificate.public_key()) for name, one in keys.items()
+    }
+    named = key_identifiers({name: one.der for name, one in keys.items()})
+    assert named == {name: one.digest.hex() for name, one in expected.items()}
 
 
 def test_key_file_is_decrypted_once(tmp_path, monkeypatch):

@@ -14,14 +14,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.core.facts import Authority
 from vouchd.errors import ConfigError, SigningError, TokenUnavailable
 from vouchd.instance.certificates.places import AUDIT_SIGNING, SystemCertificate, numbered, system_certificates
 from vouchd.instance.certificates.tls import server_context
-from vouchd.pkix.certs import check_signer_of, load_certificate, not_before, signing_end_of
+from vouchd.pkix.certs import check_signer_of, key_hash, load_certificate, not_before, signing_end_of
 from vouchd.pkix.memo import memo, remember
 from vouchd.pkix.purposes import expiry_warning
 from vouchd.service.authorities import KnownSigners, signer_doubts
@@ -236,8 +235,7 @@ def key_identifiers(certificates: Mapping[str, bytes]) -> dict[str, str]:
 
     `certificates` (DER) are those of the signers.
     """
-    keys = {name: load_certificate(certificate_der).public_key() for name, certificate_der in certificates.items()}
-    return {name: x509.SubjectKeyIdentifier.from_public_key(key).digest.hex() for name, key in keys.items()}
+    return {name: key_hash(load_certificate(certificate_der)).hex() for name, certificate_der in certificates.items()}
 
 
 def audit_signer(layout: Layout, settings: Settings) -> SoftwareSigner | None:
