@@ -38,8 +38,7 @@ def read_file(
 ) -> bytes:
     """The bytes of a file that has `limit` of them at most. Raises: FileNotFoundError; `error`."""
     try:
-        with _reading(path) as descriptor:
-            return _bounded(path, descriptor, limit, error)
+        return _bounded(path, limit, error)
     except FileNotFoundError:
         raise
     except OSError as problem:
@@ -194,14 +193,7 @@ def _nameless_file() -> BinaryIO:
 def read_secret(path: Path) -> bytes:
     """The bytes of a file with secrets, at most 1 MiB. Raises: SigningError, also when others may read the file."""
     try:
-        with _reading(path) as descriptor:
-            mode = os.fstat(descriptor).st_mode
-            if mode & _OTHERS:
-                raise SigningError(
-                    f"{path}: holds a secret but others may read it (mode {mode & 0o7777:04o})",
-                    hint=f"chmod 600 {path}",
-                )
-            return _bounded(path, descriptor, MAX_BYTES, SigningError)
+        return _bounded(path, MAX_BYTES, SigningError, secret=True)
     except OSError as problem:
         raise SigningError(f"{path}: cannot be read: {problem.strerror}", hint=READABLE) from problem
 
@@ -226,23 +218,25 @@ def read_secrets(path: Path) -> dict[str, str]:
     return secrets
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[int]:
-    """A descriptor of the file: of twenty thousand keys and certificates a buffer and what looks at it are dear."""
+def _bounded(path: Path, limit: int, error: type[VouchdError], *, secret: bool = False) -> bytes:
+    """All of a file, at once where its size is as the system says; of a pipe it comes in pieces.
+
+    Of twenty thousand keys and certificates a buffer and what looks at it are dear. Raises: OSError; `error`, also when
+    others may read a `secret`.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        yield descriptor
+        status = os.fstat(descriptor)
+        if secret and status.st_mode & _OTHERS:
+            mode = f"{status.st_mode & 0o7777:04o}"
+            raise error(f"{path}: holds a secret but others may read it (mode {mode})", hint=f"chmod 600 {path}")
+        pieces = [os.read(descriptor, min(status.st_size, limit) + 1)]
+        size = len(pieces[0])
+        while size <= limit and (piece := os.read(descriptor, min(limit + 1 - size, _PIECE))):
+            pieces.append(piece)  # put together once: a CRL that comes through a pipe is of thousands of them
+            size += len(piece)
     finally:
         os.close(descriptor)
-
-
-def _bounded(path: Path, descriptor: int, limit: int, error: type[VouchdError]) -> bytes:
-    """All of it, at once where its size is as the system says; of a pipe it comes in pieces."""
-    pieces = [os.read(descriptor, min(os.fstat(descriptor).st_size, limit) + 1)]
-    size = len(pieces[0])
-    while size <= limit and (piece := os.read(descriptor, min(limit + 1 - size, _PIECE))):
-        pieces.append(piece)  # put together once: a CRL that comes through a pipe is of thousands of them
-        size += len(piece)
     if size > limit:
         raise error(f"{path}: larger than {limit} bytes")
     return b"".join(pieces)

@@ -42,12 +42,12 @@ def load_certificate(certificate_der: bytes) -> x509.Certificate:
         certificate = x509.load_der_x509_certificate(certificate_der)
     except (ValueError, TypeError, x509.InvalidVersion, x509.UnsupportedGeneralNameType) as exc:
         raise ValueError("no X.509 certificate in DER") from exc
-    put_at_hand(_der, certificate_der, certificate)
+    put_at_hand(der_of, certificate_der, certificate)
     return certificate
 
 
 @at_hand(_AT_HAND)
-def _der(certificate: x509.Certificate) -> bytes:
+def der_of(certificate: x509.Certificate) -> bytes:
     """Its DER, which the library would encode anew each time."""
     return certificate.public_bytes(Encoding.DER)
 
@@ -190,7 +190,7 @@ def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> boo
 
 @at_hand(_AT_HAND)
 def _fingerprint(certificate: x509.Certificate) -> bytes:
-    return hashlib.sha256(_der(certificate)).digest()
+    return hashlib.sha256(der_of(certificate)).digest()
 
 
 def _is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
@@ -309,7 +309,7 @@ def signing_end_of(signer_der: bytes, certificates: tuple[bytes, ...], *, truste
 
 def _fitness(signer: x509.Certificate, authority: x509.Certificate) -> SignerFitness:
     """What holds at any time. Raises: SigningError."""
-    judgement = _judged(_der(signer), _der(authority))
+    judgement = _judged(der_of(signer), der_of(authority))
     if isinstance(judgement, SignerFitness):
         return judgement
     raise SigningError(judgement.why, hint=judgement.hint)
@@ -395,7 +395,7 @@ def _fields(certificate: x509.Certificate) -> _Fields:
 
     The library has read all of it as strict DER, so its tags and lengths are believed.
     """
-    data = _der(certificate)
+    data = der_of(certificate)
     begin, _ = _bounds(data, _bounds(data, 0)[0])
     if data[begin] == 0xA0:  # the version
         _, begin = _bounds(data, begin)

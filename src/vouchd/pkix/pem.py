@@ -131,15 +131,22 @@ def read_bundle(data: Buffer, most: int = MAX_CERTIFICATES) -> Bundle:
     """The certificates in `data` (at most 1 MiB), no more than `most`. Raises: ValueError that says what is wrong."""
     if len(data) > MAX_BUNDLE_BYTES:
         raise ValueError(f"more than {MAX_BUNDLE_BYTES} bytes")
-    notes: dict[str, None] = {}
+    every = [one for part in _parts(bytes(data)) for one in _certificates(part)]
+    certificates = _unique([certificate for certificate, _ in every])
+    if not 0 < len(certificates) <= most:
+        words = f"{len(certificates) or 'no'} certificates where 1 to {most} are expected"
+        raise ValueError(f"{words}{_instead(data, certificates)}")
+    return Bundle(certificates, tuple(dict.fromkeys(note for _, note in every if note)))
+
+
+def _unique(certificates: Sequence[x509.Certificate]) -> tuple[x509.Certificate, ...]:
+    """Each certificate once, by what is signed."""
+    if len(certificates) < 2:
+        return tuple(certificates)
     unique: dict[bytes, x509.Certificate] = {}
-    for part in _parts(bytes(data)):
-        for certificate, note in _certificates(part):
-            unique.setdefault(certificate.tbs_certificate_bytes, certificate)
-            notes |= {note: None} if note else {}
-    if not 0 < len(unique) <= most:
-        raise ValueError(f"{len(unique) or 'no'} certificates where 1 to {most} are expected{_instead(data, unique)}")
-    return Bundle(tuple(unique.values()), tuple(notes))
+    for certificate in certificates:
+        unique.setdefault(certificate.tbs_certificate_bytes, certificate)
+    return tuple(unique.values())
 
 
 def read_one(data: Buffer) -> Bundle:

@@ -7,10 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchd.errors import SigningError
-from vouchd.pkix.certs import load_certificate
+from vouchd.pkix.certs import der_of, load_certificate
 from vouchd.pkix.signatures import ALGORITHMS, DIGESTS, algorithms_for
 from vouchd.signing.certificates import read_certificates
 from vouchd.signing.keys import PrivateKey, read_key
@@ -77,7 +76,7 @@ class SoftwareSigner:
         Raises: SigningError.
         """
         certificates = [*read_certificates(certificate_file), *(read_certificates(chain_file) if chain_file else ())]
-        leaf, *chain = (certificate.public_bytes(Encoding.DER) for certificate in certificates)
+        leaf, *chain = map(der_of, certificates)
         return cls(nickname, read_key(key_file, password, tokens), leaf, tuple(chain), algorithm)
 
     @property
