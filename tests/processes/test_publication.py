@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import nullcontext
 from dataclasses import replace
@@ -63,9 +64,11 @@ def site(tmp_path):
     return Site(tmp_path)
 
 
-def test_nothing_published_yet_is_version_zero(site):
-    """A folder without a manifest has nothing to serve."""
-    assert site.publication.current() == Published(0)
+def test_nothing_published_yet_is_version_zero(site, caplog):
+    """A folder without a manifest has nothing to serve, which is said once however often it is looked at."""
+    with caplog.at_level(logging.INFO):
+        assert site.publication.current() == site.publication.current() == Published(0)
+    assert [record.message.startswith("nothing to serve yet") for record in caplog.records] == [True]
 
 
 def test_crl_that_only_names_its_point_is_published_as_leaving_serials_unknown(site):

@@ -69,6 +69,7 @@ class ManifestPublication:
         self._writer = ManifestWriter(directory)
         self._tried = 0  # the highest version that was written, or was to be
         self._published = Published(0)
+        self._read = False  # whether what an earlier process published has been
         self._shown: dict[str, _Shown] = {}
         self._foldable: dict[str, tuple[Epoch, ...]] = {}
         self._fold_at = math.inf
@@ -92,8 +93,9 @@ class ManifestPublication:
 
     def current(self) -> Published:
         """See Publication; a damaged manifest or index counts as none, `publish` makes it anew."""
-        if self._published.version:  # nobody else writes it
+        if self._read or self._published.version:  # nobody else writes it
             return self._published
+        self._read = True
         try:
             state = self._manifest.load(self._stored())
             shown = _shown(self._files.serving, self._manifest.facts.keys())
