@@ -37,7 +37,7 @@ from vouchd.processes.settings import ManagerSettings
 from vouchd.processes.signals import Signals
 from vouchd.processes.store_watch import NOTIFIED_POLL_SECONDS, POLL_SECONDS, Publication, Published, StoreWatch
 from vouchd.processes.supervisor import Supervisor, passed_sockets
-from vouchd.processes.upkeep import Pulls, Upkeeping, lasting, warn_daily
+from vouchd.processes.upkeep import BETWEEN_LOOKS_SECONDS, Pace, Pulls, Upkeeping, lasting, warn_daily
 from vouchd.processes.worker_process import WorkerProcess
 from vouchd.service.pulling import Pulling
 from vouchd.sockets import Address
@@ -56,7 +56,6 @@ _PROOF_SECONDS = 0.1
 # What is published, and that the workers answer from it, is told in one report: with many CAs it is long.
 _TOGETHER_SECONDS = 0.005
 _LOADED_SECONDS = 0.1
-_BETWEEN_LOOKS_SECONDS = 1.0  # at all CAs, for what keeps revocations from being answered
 
 
 class Parts(NamedTuple):
@@ -424,12 +423,13 @@ class _Instance:
 
     async def _warn(self) -> None:
         """Log what begins to keep revocations from being answered and what ends to; it looks at all CAs."""
+        loop, pace = asyncio.get_running_loop(), Pace(BETWEEN_LOOKS_SECONDS)
         while True:
             await self._reported.wait()
+            await asyncio.sleep(pace.wait(loop.time()))
             self._reported.clear()
             if self._latest is not None:
                 self._hindrances = announce(self._hindrances, hindrances(self._latest, self._clock.now()))
-            await asyncio.sleep(_BETWEEN_LOOKS_SECONDS)
 
     async def _gather(self) -> None:
         """Let one report tell what was published and that the workers answer from it, if they soon do."""

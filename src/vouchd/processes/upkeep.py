@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 _LONGEST_PAUSE_SECONDS = 30.0
 _FIRST_PAUSE_SECONDS = 0.5
 _IN_A_ROW = 10  # changes that are looked at one by one as they come, before several are looked at together
-_BETWEEN_LOOKS_SECONDS = 1.0  # in the long run, when changes come all the time
+BETWEEN_LOOKS_SECONDS = 1.0  # in the long run, when changes come all the time
 
 
 async def lasting(
@@ -111,7 +111,7 @@ class Upkeeping:
                 group.create_task(self._repeat(work))
 
     async def _repeat(self, work: Upkeep) -> None:
-        failures, loop, pace = 0, asyncio.get_running_loop(), Pace(min(work.seconds, _BETWEEN_LOOKS_SECONDS))
+        failures, loop, pace = 0, asyncio.get_running_loop(), Pace(min(work.seconds, BETWEEN_LOOKS_SECONDS))
         if not work.at_start:
             await asyncio.sleep(work.seconds)
         while True:
