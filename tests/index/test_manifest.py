@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -254,7 +255,7 @@ def test_one_crl_among_many_cas_costs_one_line_and_opens_one_file(tmp_path):
     opened: list[str] = []
 
     def octets(path):
-        opened.append(path.name)
+        opened.append(Path(path).name)
         return AnsweringOctets()(path)
 
     writer, manifest = ManifestWriter(tmp_path), Manifest(tmp_path, OpenIndexes(tmp_path, octets))

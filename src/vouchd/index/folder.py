@@ -12,7 +12,7 @@ from vouchd.errors import IndexFileError, StoreUnavailable
 from vouchd.files import LEFTOVER_SUFFIX
 from vouchd.index.format import ChangesFile, RevocationIndexFile, intact
 from vouchd.index.layers import Index, LayeredIndex, difference, fold, missing, open_index, open_layers
-from vouchd.index.octets import FileIdentity
+from vouchd.index.octets import FileIdentity, identity_of
 from vouchd.index.writing import write_crl_index, write_serials
 from vouchd.pkix.crl import read_header
 from vouchd.pkix.der import Buffer
@@ -63,9 +63,9 @@ class IndexFolder:
 
     def is_intact(self, name: str) -> bool:
         """See IndexWriter."""
-        path, known = self._directory / name, self._whole.get(name)
-        with suppress(OSError):
-            if known is not None and known == FileIdentity.of(path.stat()):
+        path, known = f"{self._directory}/{name}", self._whole.get(name)
+        with suppress(IndexFileError):
+            if known is not None and known == identity_of(path):
                 return True
         seen = intact(path)
         if seen is not None:
@@ -111,9 +111,9 @@ class IndexFolder:
         return open_layers(index, self._open)
 
     def _open(self, kind: type[RevocationIndexFile], name: str) -> RevocationIndexFile:
-        path, known = self._directory / name, self._opened.get(name)
-        with suppress(OSError):
-            if type(known) is kind and known.identity == FileIdentity.of(path.stat()):
+        path, known = f"{self._directory}/{name}", self._opened.get(name)
+        with suppress(IndexFileError):
+            if type(known) is kind and known.identity == identity_of(path):
                 return known
         opened = kind(path)
         for oldest in list(self._opened)[: len(self._opened) - _OPENED + 1]:

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from itertools import chain, groupby
 from pathlib import Path
-from struct import Struct
+from struct import Struct, iter_unpack
 
 from vouchd.errors import IndexFileError
-from vouchd.index.octets import HINT, CopiedOctets, FileIdentity, Octets, PositionedOctets
+from vouchd.index.octets import HINT, CopiedOctets, FileIdentity, Octets, PositionedOctets, identity_of
 from vouchd.index.sections import (
     BLOCK_RECORDS,
     CHECKSUM_OCTETS,
@@ -75,11 +75,11 @@ class KeyedFile:
         self,
         path: Path | str,
         *,
-        octets: Callable[[Path], Octets] = PositionedOctets,
+        octets: Callable[[str], Octets] = PositionedOctets,
         damaged: Callable[[str], None] = ignore,
     ) -> None:
-        path = path if isinstance(path, Path) else Path(path)
-        folder, _, self.name = str(path).rpartition("/")
+        path = str(path)
+        folder, _, self.name = path.rpartition("/")
         self._folder = sys.intern(folder)
         self._report_damage = damaged
         self._octets = octets(path)
@@ -91,7 +91,7 @@ class KeyedFile:
         shape = header.shape
         if self.kind is not None and shape.kind is not self.kind:
             raise IndexFileError(f"{path}: an index of {shape.kind.name.lower()}", hint=HINT)
-        self._count, self._records_crc = header.count, header.records_crc
+        self._count, self._records_crc = header.record_count, header.records_crc
         self._width, self._size = shape.key_width, shape.record_size
         self._layout = _layout(shape.key_width, shape.invalidity)
         is_whole = size <= _HEAD_BYTES
@@ -99,7 +99,7 @@ class KeyedFile:
         if zlib.crc32(tail) != header.tail_crc:
             raise IndexFileError(f"{path}: the fence keys do not match their checksum", hint=HINT)
         fences = header.checksums_at - header.tail_at
-        self._fences = tuple(chain.from_iterable(Struct(f"{self._width}s").iter_unpack(tail[:fences])))
+        self._fences = tuple(chain.from_iterable(iter_unpack(f"{self._width}s", tail[:fences])))
         self._checksums = tail[fences:]
 
     def __len__(self) -> int:
@@ -297,12 +297,12 @@ class _AnyFile(KeyedFile):
 _COPIED_BYTES = 1 << 16  # a file that is no larger is read at once
 
 
-def intact(path: Path) -> FileIdentity | None:
+def intact(path: Path | str) -> FileIdentity | None:
     """The identity of an index file of any kind of which all matches its checksums; None: it is none, or damaged."""
     try:
-        is_small = path.stat().st_size <= _COPIED_BYTES
+        is_small = identity_of(path).size <= _COPIED_BYTES
         file = _AnyFile(path, octets=CopiedOctets if is_small else PositionedOctets)
         file.verify()
-    except (OSError, IndexFileError):
+    except IndexFileError:
         return None
     return file.identity

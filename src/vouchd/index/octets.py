@@ -52,6 +52,17 @@ class FileIdentity(bytes):
         return int(_IDENTITY.unpack(self)[3])
 
 
+def identity_of(path: Path | str) -> FileIdentity:
+    """That of the file which has this path now. Raises: IndexFileError.
+
+    Text is enough: to make a path of the name of each of ten thousand files takes longer than to look at the file.
+    """
+    try:
+        return FileIdentity.of(os.stat(path))  # noqa: PTH116  for that
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
 class Octets(Protocol):
     """The octets of one file, as it was when it was opened."""
 
@@ -78,9 +89,9 @@ class MappedOctets:
 
     __slots__ = ("_map", "_room", "identity")
 
-    def __init__(self, path: Path, room: Room | None = None) -> None:
+    def __init__(self, path: Path | str, room: Room | None = None) -> None:
         try:
-            with path.open("rb") as file:
+            with Path(path).open("rb") as file:
                 self.identity = FileIdentity.of(os.fstat(file.fileno()))
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:  # ValueError: an empty file
@@ -102,7 +113,7 @@ class CopiedOctets:
 
     __slots__ = ("_copy", "_room", "identity")
 
-    def __init__(self, path: Path, room: Room | None = None) -> None:
+    def __init__(self, path: Path | str, room: Room | None = None) -> None:
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # of ten thousand files a buffer each is dear
             try:
@@ -131,16 +142,14 @@ class PositionedOctets:
 
     __slots__ = ("_folder", "_name", "identity")
 
-    def __init__(self, path: Path) -> None:
-        self._folder, self._name = sys.intern(str(path.parent)), path.name  # the folder is one for all files
-        try:
-            self.identity = FileIdentity.of(path.stat())
-        except OSError as error:
-            raise _unreadable(path, error) from error
+    def __init__(self, path: Path | str) -> None:
+        folder, slash, self._name = str(path).rpartition("/")
+        self._folder = sys.intern(folder + slash)  # one for all files
+        self.identity = identity_of(path)
 
     def window(self, begin: int, end: int) -> tuple[bytes | mmap.mmap, int]:
         """See Octets."""
-        path = f"{self._folder}/{self._name}"
+        path = self._folder + self._name
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
@@ -161,12 +170,9 @@ class AnsweringOctets:
         """`maps`: how many files may be mapped; None: a share of the descriptors that the process may have."""
         self._room = Room(copied_octets, descriptor_limit() // _MAPS_SHARE if maps is None else maps)
 
-    def __call__(self, path: Path) -> Octets:
+    def __call__(self, path: Path | str) -> Octets:
         """The octets of that file. Raises: IndexFileError."""
-        try:
-            size = path.stat().st_size
-        except OSError as error:
-            raise _unreadable(path, error) from error
+        size = identity_of(path).size
         if size < SMALL_OCTETS and size <= self._room.copies:
             return CopiedOctets(path, self._room)
         return MappedOctets(path, self._room) if self._room.maps else PositionedOctets(path)

@@ -8,11 +8,10 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 
 from vouchd.errors import IndexFileError
 from vouchd.files import replacing
@@ -38,8 +37,7 @@ class Kind(IntEnum):
     CHANGES = 2  # what a delta CRL says: revocations, and removals
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(NamedTuple):
     """The kind of the file, its key width and record size in octets, and whether it has invalidity dates."""
 
     kind: Kind
@@ -48,15 +46,14 @@ class Shape:
     invalidity: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class FileHeader:
+class FileHeader(NamedTuple):
     """What the first 64 octets say; `tail_crc` is the CRC-32 of what follows the records, `records_crc` of those.
 
     `name` binds the file to its name: one that was put in another's place is not taken for it.
     """
 
     shape: Shape
-    count: int
+    record_count: int
     tail_crc: int
     records_crc: int
     name: bytes
@@ -64,17 +61,17 @@ class FileHeader:
     @property
     def fence_count(self) -> int:
         """How many fence keys stand after the records."""
-        return -(-self.count // FENCE_EVERY)
+        return -(-self.record_count // FENCE_EVERY)
 
     @property
     def block_count(self) -> int:
         """How many blocks of records there are, and checksums of them."""
-        return -(-self.count // BLOCK_RECORDS)
+        return -(-self.record_count // BLOCK_RECORDS)
 
     @property
     def tail_at(self) -> int:
         """Where the records end."""
-        return HEADER_BYTES + self.count * self.shape.record_size
+        return HEADER_BYTES + self.record_count * self.shape.record_size
 
     @property
     def checksums_at(self) -> int:
@@ -97,7 +94,7 @@ class FileHeader:
             shape.key_width,
             shape.record_size,
             FENCE_EVERY,
-            self.count,
+            self.record_count,
             self.tail_crc,
             self.records_crc,
             BLOCK_RECORDS,
@@ -106,7 +103,7 @@ class FileHeader:
         return fields + _CRC.pack(zlib.crc32(fields))
 
     @staticmethod
-    def decoded(octets: bytes, path: Path) -> FileHeader:
+    def decoded(octets: bytes, path: str) -> FileHeader:
         """The header in the first 64 octets of the file. Raises: IndexFileError."""
         if octets[:8] != MAGIC or len(octets) != HEADER_BYTES:
             raise IndexFileError(f"{path}: not an index file", hint=HINT)
@@ -118,14 +115,14 @@ class FileHeader:
         _, _, kind, columns, width, size, fence, count, tail, records, block, name = _FIELDS.unpack_from(octets)
         if (fence, block) != (FENCE_EVERY, BLOCK_RECORDS):
             raise IndexFileError(f"{path}: of blocks that this program does not know", hint=HINT)
-        if name != name_octets(path):
+        if name != name_octets(path.rpartition("/")[2]):
             raise IndexFileError(f"{path}: the file has another's name", hint=HINT)
         return FileHeader(Shape(Kind(kind), width, size, bool(columns)), count, tail, records, name)
 
 
-def name_octets(path: Path) -> bytes:
+def name_octets(name: str) -> bytes:
     """What a header says of the name of its file."""
-    return hashlib.sha256(path.name.encode()).digest()[:NAME_OCTETS]
+    return hashlib.sha256(name.encode()).digest()[:NAME_OCTETS]
 
 
 def checksum(octets: bytes | memoryview) -> bytes:
@@ -160,7 +157,7 @@ def write_sections(path: Path, shape: Shape, blobs: Iterable[bytes]) -> int:
         tail = b"".join((*fences, *checksums.all()))
         file.write(tail)
         file.seek(0)
-        file.write(FileHeader(shape, count, zlib.crc32(tail), crc, name_octets(path)).encoded())
+        file.write(FileHeader(shape, count, zlib.crc32(tail), crc, name_octets(path.name)).encoded())
     return count
 
 

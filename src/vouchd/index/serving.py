@@ -17,7 +17,7 @@ from vouchd.core.status import ServingAuthority, ServingPoint, ServingState
 from vouchd.errors import IndexFileError
 from vouchd.index.format import KeyedFile, RevocationIndexFile, SerialSetFile
 from vouchd.index.layers import LayeredIndex, open_index
-from vouchd.index.octets import HINT, FileIdentity, Octets, PositionedOctets
+from vouchd.index.octets import Octets, PositionedOctets, identity_of
 from vouchd.pkix.scope import Scope
 from vouchd.service.indexing import ServingFacts
 
@@ -95,7 +95,7 @@ class OpenIndexes:
     """
 
     def __init__(
-        self, folder: Path, octets: Callable[[Path], Octets] = PositionedOctets, *, merged: bool = False
+        self, folder: Path, octets: Callable[[str], Octets] = PositionedOctets, *, merged: bool = False
     ) -> None:
         self.folder = folder
         self._merged = merged
@@ -169,9 +169,9 @@ class OpenIndexes:
         return ServingAuthority(facts.authority, opened, serials, behind=facts.behind, partitions=partitions)
 
     def _open(self, kind: type[File], name: str, files: Mapping[str, KeyedFile]) -> File:
-        path = self.folder / name
+        path = f"{self.folder}/{name}"
         file = files.get(name)
-        if type(file) is not kind or name in self.damaged or file.identity != _identity(path):
+        if type(file) is not kind or name in self.damaged or file.identity != identity_of(path):
             file = kind(path, octets=self._octets, damaged=self._report_damage)
             self.damaged.discard(name)
         return file
@@ -200,10 +200,3 @@ def _files(serving: ServingAuthority | None) -> dict[str, KeyedFile]:
         index = point.index
         files += (index.base, index.changes) if isinstance(index, LayeredIndex) else (index,)
     return {file.name: file for file in files if isinstance(file, KeyedFile)}
-
-
-def _identity(path: Path) -> FileIdentity:
-    try:
-        return FileIdentity.of(path.stat())
-    except OSError as error:
-        raise IndexFileError(f"{path}: {error.strerror}", hint=HINT) from error
