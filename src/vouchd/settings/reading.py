@@ -183,7 +183,8 @@ def _value(known: KnownKey, config: CSConfig, root: Path, names: Mapping[str, st
     name = known.name
     for placeholder, text in names.items():
         name = name.replace(f"<{placeholder}>", text)
-    value = config.value(name)
+    assignment = config.assignments.get(name)
+    value = known.default if assignment is None else assignment.value
     if known.required and not value:
         of = "".join(f"{name.split('.')[1]} {text} has no " for text in names.values()) or "there is no "
         raise ConfigError(f"{config.name}: {of}{name}", hint=f"add a line {name}={known.required}")
