@@ -177,7 +177,7 @@ class ManifestPublication:
         changed = {each for each in ids if before.get(each) != after.get(each)}
         if changed or reopened or self._renewed or not self._published.version:
             self._write(before, after, changed, reopened)
-        if len(concerned) == len(after):  # everything was read anew
+        if before and len(concerned) == len(after):  # everything was read anew
             self._adopt(after)
         if self._indexing.admitting is not None:
             self._indexing.admitting.serve(after, changed)
@@ -284,8 +284,8 @@ class ManifestPublication:
     ) -> None:
         """What is published; of other CAs than `changed`, with what is shown of them, all is as it was."""
         for each in changed:
-            before, after = (_names(known.get(each)) for known in (self._facts, facts))
-            if replaced := before - after:
+            before = _names(self._facts.get(each))
+            if before and (replaced := before - _names(facts.get(each))):
                 self._replaced.setdefault(each, set()).update(replaced)
         self._unswept += 1
         relabelled = any(_label(self._facts, each) != _label(facts, each) for each in changed)
