@@ -112,10 +112,6 @@ class Issuers:
         ours = self._by_subject.get(names.canonical(issuer_der(certificate)), [])
         return [*ours, *(self._beyond.named(certificate) if self._beyond else ())]
 
-    def of(self, certificate: x509.Certificate) -> list[x509.Certificate]:
-        """Those that have issued the certificate, by name and signature."""
-        return [one for one in self.named(certificate) if is_issued_by(certificate, one)]
-
     def __contains__(self, certificate: x509.Certificate) -> bool:
         """Whether it is one of them."""
         ours = self._by_subject.get(names.canonical(subject_der(certificate)), [])
@@ -133,8 +129,12 @@ def chain_of(
     """
     pool, current = Issuers(bundle, anchors), certificate
     chain: list[x509.Certificate] = []
-    while not (_is_alone(current, pool) and current in anchors) and not is_issued_by(current, current):
-        issuers = pool.of(current)
+    while True:
+        named = pool.named(current)
+        is_alone = all(one == current for one in named)  # self-signed or not, nothing is above it
+        if (is_alone and current in anchors) or is_issued_by(current, current):
+            break
+        issuers = [one for one in named if is_issued_by(current, one)]
         if not issuers:
             if current in anchors:
                 break
@@ -147,11 +147,6 @@ def chain_of(
         if len(chain) > MAX_CHAIN:
             raise SigningError(f"the certificate chain is longer than {MAX_CHAIN}")
     return tuple(chain)
-
-
-def _is_alone(certificate: x509.Certificate, pool: Issuers) -> bool:
-    """Whether no other can have issued it: self-signed or not, nothing is above it."""
-    return all(one == certificate for one in pool.named(certificate))
 
 
 def _usable(issuers: Sequence[x509.Certificate], at: int) -> x509.Certificate:
