@@ -454,3 +454,25 @@ def test_who_is_by_itself_reads_the_registry_once():
     assert site.peers.master() is None
     assert site.peers.others() == ()
     assert len(reads) == 1
+
+
+def test_who_joins_one_that_is_by_itself_is_heard_at_once():
+    """The first clone is known, and what it has that is newer counts, before the registry is looked at again."""
+    site = Set()
+    site.members = ()
+    site.look()
+    site.members = (ME, OTHER)
+    site.peers.hear(OTHER.id, [epoch(2)])
+    site.seconds = 60
+    assert site.peers.behind == {POINT.authority_id}
+    assert (site.peers.known(OTHER.id), site.peers.master()) == (OTHER, ME)
+
+
+def test_further_member_is_known_when_it_asks_first():
+    """One that has joined since the last look is read when it comes; nobody's name has nothing read."""
+    site, reads = Set(OTHER), []
+    site.look()
+    site.members = (ME, OTHER, THIRD)
+    assert site.peers.known(THIRD.id) == THIRD
+    site.peers._members = lambda: reads.append(1) or site.members
+    assert (site.peers.known(""), site.peers.known(THIRD.id), reads) == (None, THIRD, [])

@@ -92,7 +92,17 @@ class Peers:
         return tuple(member for member in self._known if member.id != own)
 
     def known(self, member_id: str) -> Member | None:
-        """The member of that id as it was read last."""
+        """The member of that id as it was read last; who was none then may have joined since, and is read now.
+
+        To be asked of who has proved to be one: others would have the registry read as often as they like.
+        """
+        known = self._named(member_id)
+        if known is None and member_id:
+            self._remember()
+            known = self._named(member_id)
+        return known
+
+    def _named(self, member_id: str) -> Member | None:
         return next((member for member in self._known if member.id == member_id), None)
 
     def elsewhere(self, member_id: str) -> Mapping[IssuingPointId, Epoch | None]:
@@ -124,7 +134,7 @@ class Peers:
 
     def hear(self, member_id: str, epochs: Iterable[Epoch]) -> None:
         """The member says that it answers from these, and sees that this one does not. Raises: NotFound."""
-        if member_id not in {member.id for member in self.others()}:
+        if self.known(member_id) is None or member_id not in {member.id for member in self.others()}:
             raise NotFound(f"no other member {member_id[:100]}")
         ours = self._epochs()
         known = [epoch for epoch in epochs if epoch.issuing_point.authority_id in ours]

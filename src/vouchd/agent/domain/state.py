@@ -132,7 +132,8 @@ class DomainState:
 
         Of the epochs only those of CAs of which some changed, to who names the version `after` that this process told.
         """
-        master, asking = await in_thread(self._peers.master), self._peers.known(caller.member)
+        asking = await in_thread(lambda: self._peers.known(caller.member))  # first: it may be what shows the master
+        master = await in_thread(self._peers.master)
         state = self._services.running.state()
         version, concerned = self._served.since(request.query.get("after", ""), state)
         body: dict[str, object] = {
