@@ -227,6 +227,31 @@ def test_every_damaged_header_octet_is_noticed_at_opening(path):
         assert error.value.hint
 
 
+@pytest.mark.parametrize(
+    ("place", "octets"),
+    [(10, b"\x07"), (11, b"\x02"), (12, b"\0\0"), (14, b"\0\0"), (12, b"\0\x05")],
+    ids=["kind", "columns", "no key", "no record", "another record"],
+)
+def test_header_of_an_impossible_shape_is_damage_though_its_checksum_is_right(path, place, octets):
+    """A file that no version of this program wrote is made again, as any damaged one is."""
+    header = bytearray(path.read_bytes()[:60])
+    header[place : place + len(octets)] = octets
+    overwrite(path, 0, bytes(header) + zlib.crc32(header).to_bytes(4, "big"))
+    assert intact(path) is None
+    with pytest.raises(IndexFileError):
+        RevocationIndexFile(path)
+
+
+def test_empty_index_of_no_key_width_is_damage(tmp_path):
+    """Where there are no records their size says nothing, and the shape is looked at all the same."""
+    path = tmp_path / "x.idx"
+    write_index(path, iter(()))
+    header = bytearray(path.read_bytes()[:60])
+    header[12:14] = b"\0\0"
+    overwrite(path, 0, bytes(header) + zlib.crc32(header).to_bytes(4, "big"))
+    assert intact(path) is None
+
+
 @pytest.mark.parametrize("size", [0, 10, 63, 64, 1000, -1])
 def test_file_cut_short_is_noticed_at_opening(path, size):
     """What a crash of the disk may leave is not searched."""

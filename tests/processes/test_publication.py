@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import zlib
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -69,6 +70,22 @@ def test_nothing_published_yet_is_version_zero(site, caplog):
     with caplog.at_level(logging.INFO):
         assert site.publication.current() == site.publication.current() == Published(0)
     assert [record.message.startswith("nothing to serve yet") for record in caplog.records] == [True]
+
+
+def test_index_file_of_an_unknown_kind_keeps_nobody_from_starting(site):
+    """Whatever a file says of itself under a right checksum, it is made again as a damaged one is."""
+    site.accept(1, 5)
+    site.publication.publish()
+    (name,) = site.index_files
+    whole = bytearray((site.folder / name).read_bytes())
+    whole[10] = 7
+    whole[60:64] = zlib.crc32(whole[:60]).to_bytes(4, "big")
+    (site.folder / name).write_bytes(whole)
+    site.indexing = Indexing(site.store, IndexFolder(site.folder))
+    publication = site.open()
+    publication.current()
+    publication.publish()
+    assert site.loaded(5)
 
 
 def test_crl_that_only_names_its_point_is_published_as_leaving_serials_unknown(site):

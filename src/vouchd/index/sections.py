@@ -115,6 +115,8 @@ class FileHeader(NamedTuple):
         _, _, kind, columns, width, size, fence, count, tail, records, block, name = _FIELDS.unpack_from(octets)
         if (fence, block) != (FENCE_EVERY, BLOCK_RECORDS):
             raise IndexFileError(f"{path}: of blocks that this program does not know", hint=HINT)
+        if kind >= len(Kind) or columns > 1 or not 0 < width <= size:
+            raise IndexFileError(f"{path}: of records that this program does not know", hint=HINT)
         if name != name_octets(path.rpartition("/")[2]):
             raise IndexFileError(f"{path}: the file has another's name", hint=HINT)
         return FileHeader(Shape(Kind(kind), width, size, bool(columns)), count, tail, records, name)
