@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,6 +49,21 @@ def test_after_a_start_nothing_of_it_is_remembered_and_then_little(monkeypatch):
     settle()
     assert calculated() == [(0, False), (1, False), (2, False), (1, True)]
     assert calculated() == [(0, False), (1, False), (2, False), (1, True)]
+
+
+def test_error_of_a_function_is_no_answer():
+    """Whatever it raises, a KeyError too, comes through, and the same is asked again."""
+    calls: list[str] = []
+
+    @memo(3)
+    def refusing(name: str) -> str:
+        calls.append(name)
+        raise KeyError(name)
+
+    for _ in range(2):
+        with pytest.raises(KeyError, match="one"):
+            refusing("one")
+    assert calls == ["one", "one"]
 
 
 def test_what_another_process_has_worked_out_is_not_worked_out_again():
