@@ -476,3 +476,13 @@ def test_further_member_is_known_when_it_asks_first():
     assert site.peers.known(THIRD.id) == THIRD
     site.peers._members = lambda: reads.append(1) or site.members
     assert (site.peers.known(""), site.peers.known(THIRD.id), reads) == (None, THIRD, [])
+
+
+def test_word_of_who_came_and_went_between_two_looks_counts_no_more():
+    """It was never looked at, and is forgotten as one that was: else nothing but a newer CRL would end it."""
+    site = Set(OTHER)
+    site.look()
+    site.members = (ME, OTHER, THIRD)
+    site.peers.hear(THIRD.id, [epoch(2)])
+    site.members = (ME, OTHER)
+    assert not site.look(60)

@@ -74,6 +74,7 @@ class Peers:
         self._reading: threading.Thread | None = None
         self._beginning = threading.Lock()
         self._views: dict[str, PeerView] = {}  # by id
+        self._heard: set[str] = set()  # ids of those that spoke without having been asked
         self._masters: dict[str, Member] = {}
         self._appointing: frozenset[bytes] = frozenset()
         self._late: frozenset[str] = watermark.late()
@@ -139,6 +140,7 @@ class Peers:
         ours = self._epochs()
         known = [epoch for epoch in epochs if epoch.issuing_point.authority_id in ours]
         self._watermark.learn(_word(member_id), known)
+        self._heard.add(member_id)  # last: a look that forgets it meanwhile has the word there, or the next one does
 
     def master(self) -> Member | None:
         """The master, as far as any member that was asked knows; the registry is read if none was asked yet."""
@@ -204,7 +206,8 @@ class Peers:
         )
 
     def _forget(self, members: set[str]) -> None:
-        gone = [name for name in self._views if name not in members]
+        gone = {*self._views, *self._heard} - members  # one may have come, spoken and gone since the last look
+        self._heard -= gone
         self._watermark.forget([*gone, *map(_word, gone)])
         self._views = {name: self._views.get(name) or PeerView() for name in members}
         self._masters = {name: member for name, member in self._masters.items() if name in members}
