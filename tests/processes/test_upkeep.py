@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 from vouchd.errors import StoreUnavailable
+from vouchd.processes import upkeep
 from vouchd.processes.upkeep import Pace, Upkeep, Upkeeping, lasting
 
 
@@ -124,6 +125,37 @@ def test_looks_that_may_be_taken_at_once_come_back_with_time():
         pace.wait(100.0)
     assert pace.wait(103.0) == 0.0
     assert [pace.wait(1000.0) for _ in range(4)] == [0.0, 0.0, 0.0, 1.0]
+
+
+async def test_looks_of_the_rhythm_take_nothing_from_those_that_follow_changes(monkeypatch):
+    """The steps of a switch of keys wait for nothing, also where keys are looked at every second for ever."""
+    waits: list[float] = []
+    looks, loop = 0, asyncio.get_running_loop()
+    before_change, all_done = asyncio.Event(), asyncio.Event()
+
+    class Recorded(Pace):
+        def wait(self, now: float) -> float:
+            waits.append(now)
+            return super().wait(now)
+
+    def work() -> bool:
+        nonlocal looks
+        looks += 1
+        if looks == 20:
+            loop.call_soon_threadsafe(before_change.set)
+        elif looks > 20 and waits:
+            loop.call_soon_threadsafe(all_done.set)
+        return False
+
+    monkeypatch.setattr(upkeep, "Pace", Recorded)
+    upkeeping = Upkeeping([Upkeep("keys", 0.001, work, on_change=True)], lambda: None)
+    running = asyncio.create_task(upkeeping.run())
+    await asyncio.wait_for(before_change.wait(), 30)
+    assert not waits
+    upkeeping.wake()
+    await asyncio.wait_for(all_done.wait(), 30)
+    running.cancel()
+    assert len(waits) == 1
 
 
 def test_work_without_a_rhythm_is_never_made_to_wait():

@@ -115,7 +115,8 @@ class Upkeeping:
         if not work.at_start:
             await asyncio.sleep(work.seconds)
         while True:
-            await asyncio.sleep(pace.wait(loop.time()))
+            if self._woken[work.name].is_set():  # what the rhythm has done takes nothing from what changes may
+                await asyncio.sleep(pace.wait(loop.time()))
             self._woken[work.name].clear()
             pause = work.seconds
             try:
