@@ -59,7 +59,7 @@ def _push(made: ManyCAs, crls: Sequence[bytes], a_second: float | None, parent: 
         parent.send(None)
         begin, cpu, pushed = time.monotonic(), time.process_time(), 0
         for crl in crls:
-            due = begin + pushed / a_second if a_second else 0.0
+            due = begin + (pushed + 1) / a_second if a_second else 0.0
             if parent.poll(max(due - time.monotonic(), 0.0)):
                 break
             with opened.ingest_lock():
