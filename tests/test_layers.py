@@ -562,6 +562,15 @@ def test_commands_and_workers_start_without_what_only_the_manager_needs(module):
     assert not unwanted & set(done.stdout.split())
 
 
+@pytest.mark.process
+def test_worker_is_without_what_reads_mail_and_the_web():
+    """A library brings them along for what no worker does: three megabytes of each."""
+    listed = "import sys, vouchd.wiring.worker; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", listed], capture_output=True, text=True, check=True)
+    unwanted = {"difflib", "email.message", "http.client", "urllib.request", "xml"}
+    assert not unwanted & set(done.stdout.split())
+
+
 def test_our_own_programs_are_started_by_one_list():
     """No other place has a module run: where `-P` is forgotten, Python takes modules from the working directory."""
     places = [path for path in modules() if re.search(r"""["']-m["'], *["']vouchd""", path.read_text(encoding="utf-8"))]

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization.pkcs7 import load_der_pkcs7_certificates
 
 from vouchd.pkix.certs import is_issued_by, load_certificate, name_text
 from vouchd.pkix.der import SEQUENCE, Buffer, read_tlv
@@ -222,6 +221,9 @@ def _end(part: bytes) -> int:
 
 
 def _pkcs7(part: bytes) -> list[x509.Certificate]:
+    # Here, because it brings the readers of mail along, two megabytes of a process that reads no such file.
+    from cryptography.hazmat.primitives.serialization.pkcs7 import load_der_pkcs7_certificates  # noqa: PLC0415
+
     try:
         return load_der_pkcs7_certificates(part)
     except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:

@@ -9,7 +9,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import cache
 from heapq import nlargest
 from pathlib import Path
@@ -67,6 +66,8 @@ def nearest(key: str) -> str | None:
     letters = Counter(key.lower())
     # Comparing takes the product of the lengths: only those that have the most letters in common are compared.
     likeliest = nlargest(_COMPARED, names, key=lambda name: 2 * (letters & Counter(name)).total() - len(name))
+    from difflib import get_close_matches  # noqa: PLC0415  most files of settings have no name that is mistaken
+
     close = get_close_matches(key.lower(), likeliest, n=1, cutoff=0.7)
     return names[close[0]] if close else None
 
