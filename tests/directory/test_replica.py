@@ -9,6 +9,8 @@ from tests.directory.site import REPLICATION_PASSWORD, Node, nodes
 
 from vouchd.core.facts import Transport
 from vouchd.directory import replica
+from vouchd.directory.config_entries import changelog_dn
+from vouchd.directory.suffix import backend_of
 from vouchd.errors import ConfigError, LifecycleError
 
 pytestmark = pytest.mark.interop
@@ -63,6 +65,16 @@ def test_replica_id_is_kept(pair):
     assert replica.enable(connection, first.server) is False
     with pytest.raises(ConfigError, match="is replica 1, not 7"):
         replica.enable(connection, replace(first.server, replica_id=7))
+    connection.close()
+
+
+def test_changelog_is_trimmed_by_age_and_often(pair):
+    """What is kept is bounded, and a server that is filled does not wait minutes for a thread that sleeps."""
+    connection = pair[0].admin()
+    backend = backend_of(connection, pair[0].server.suffix)
+    entry = connection.read(changelog_dn(backend))
+    assert entry.text("nsslapd-changelogmaxage") == "3d"
+    assert int(entry.text("nsslapd-changelogtrim-interval")) <= 10
     connection.close()
 
 

@@ -32,8 +32,14 @@ BUSY_SECONDS = 1.0  # between attempts; the server tells the time of one to the 
 CLEAN_SECONDS = 120.0
 MAX_REPLICA_ID = 65534  # 65535 means a consumer
 _TRANSPORTS = {Transport.PLAIN: "LDAP", Transport.TLS: "SSL", Transport.STARTTLS: "TLS"}
-# What changes and deletions are kept for a member that is away; a longer absence needs a new initialisation.
-_CHANGELOG_AGE = "3d"
+_CHANGELOG = {
+    # What changes and deletions are kept for a member that is away; a longer absence needs a new initialisation.
+    "nsslapd-changelogmaxage": "3d",
+    # A server that has just been filled begins its changelog anew, and waits for the thread that trims the former one
+    # to end. Where that has only begun, it misses the word and sleeps for this long first, 300 s if nobody says
+    # otherwise (389 DS 2.3): meanwhile neither server takes a word on the agreement.
+    "nsslapd-changelogtrim-interval": "10",
+}
 _PURGE_SECONDS = 3 * 86400
 _REPLICA = {
     "nsDS5ReplicaType": "3",  # a supplier
@@ -313,9 +319,9 @@ def clean_ruv(connection: Connection, suffix: str, replica_id: int, timeout_seco
 def _trim(connection: Connection, suffix: str) -> None:
     """Bound the changelog, which keeps everything for ever otherwise."""
     if backend := backend_of(connection, suffix):
-        change = Change("replace", "nsslapd-changelogmaxage", (_CHANGELOG_AGE.encode(),))
+        changes = [Change("replace", attribute, (value.encode(),)) for attribute, value in _CHANGELOG.items()]
         with suppress(NotFound):
-            connection.modify(changelog_dn(backend), [change])
+            connection.modify(changelog_dn(backend), changes)
 
 
 def _failed(peer: DirectoryServer, why: str) -> LifecycleError:
